@@ -1,0 +1,7 @@
+"""One file per instruction source; each begins with an example record and declares licence and languages."""
+
+from datamodules.sources.alpaca import Alpaca
+from datamodules.sources.chatterbot import ChatterBot
+from datamodules.sources.source import Source
+
+__all__ = ["Alpaca", "ChatterBot", "Source"]

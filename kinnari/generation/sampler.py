@@ -1,0 +1,202 @@
+"""The one sampler: prompts -> answers, for sample logging, evaluation, rollouts and chat.
+
+    prompts of unequal length     [[5 8 3 2], [7 4]]
+    causal: padded on the left    5 8 3 2 | answer ...        so that every answer begins in the same column
+                                  . . 7 4 | answer ...
+    seq2seq: padded on the right, as in training; the answer is what the decoder says
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from kinnari.errors import ConfigError
+from kinnari.generation.settings import GenerationSettings
+from kinnari.text.batches import pad_rows
+from kinnari.text.conversation import Message
+from kinnari.text.seq2seq_tokens import source_segments
+from kinnari.text.template import Template
+from kinnari.text.tokens import SegmentEncoder, prompt_ids
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said.
+
+    Attributes:
+        text: without special tokens.
+        token_ids: as generated, the EOS included where there is one.
+        finished: an EOS was generated; False means cut at `max_new_tokens`.
+    """
+
+    text: str
+    token_ids: list[int]
+    finished: bool
+
+
+def chat_prompts(
+    tokenizer: PreTrainedTokenizerBase, template: Template, conversations: Sequence[Sequence[Message]], *, seq2seq: bool = False
+) -> list[list[int]]:
+    """Token ids of generation prompts, token for token the prefix (seq2seq: the source) that training uses."""
+    encoder = SegmentEncoder(tokenizer)
+    if seq2seq:
+        return [t.input_ids for t in encoder.encode_all([source_segments(template, m) for m in conversations])]
+    return prompt_ids(encoder, template, conversations)
+
+
+def generate(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    settings: GenerationSettings,
+    *,
+    seed: int = 0,
+    synced: bool = False,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[Answer]:
+    """Answer every prompt; the model is in eval mode meanwhile and left in the mode, and the RNG state, it was in.
+
+    Args:
+        model: causal or seq2seq, bare or in PEFT, under any strategy.
+        prompts: token ids of each prompt, see `chat_prompts`.
+        seed: of sampling; greedy answers do not depend on it.
+        synced: the parameters are sharded over ranks (FSDP2, ZeRO-3). All ranks must then call this together, with equal
+            numbers of prompts; each goes on with the forward until the last rank has finished, as every forward gathers.
+        on_progress: called with the number of prompts answered.
+
+    Returns:
+        Answers in the order of the prompts.
+
+    Raises:
+        ConfigError: an empty prompt, or one that leaves no room for the answer in the model's positions.
+    """
+    _check_lengths(model, prompts, settings)
+    base = _base(model)
+    config = _transformers_config(base, tokenizer, settings)
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # longest first: out of memory shows at once
+    answers: dict[int, Answer] = {}
+    with _answering(model, base, config), torch.random.fork_rng(devices=_cuda_devices(base)):
+        torch.manual_seed(seed)
+        for start in range(0, len(order), settings.batch_size):
+            members = order[start : start + settings.batch_size]
+            rows = _answer_batch(model, [prompts[i] for i in members], config, synced)
+            answers |= {i: _answer(row, tokenizer, config.eos_token_id) for i, row in zip(members, rows, strict=True)}
+            on_progress(len(answers))
+    return [answers[i] for i in range(len(prompts))]
+
+
+def longest_prompt(model: PreTrainedModel | PeftModel, settings: GenerationSettings) -> int | None:
+    """Tokens a prompt may have so that the whole answer fits into the model's positions; None where there is no limit."""
+    config = _base(model).config
+    positions = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
+    if positions is None:
+        return None
+    return positions if config.is_encoder_decoder else positions - settings.max_new_tokens
+
+
+def _check_lengths(model: nn.Module, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> None:
+    most = longest_prompt(model, settings)
+    for i, prompt in enumerate(prompts):
+        if not prompt:
+            raise ConfigError(f"Prompt {i} has no token; give a question, or a template that writes one.")
+        if most is not None and len(prompt) > most:
+            raise ConfigError(
+                f"Prompt {i} has {len(prompt)} tokens; with generation.max_new_tokens={settings.max_new_tokens} at most {most} "
+                "fit into the model's positions. Shorten the prompt or lower generation.max_new_tokens."
+            )
+
+
+def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _transformers_config(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings) -> GenerationConfig:
+    """All of decoding is said here; nothing of the checkpoint's own generation_config but its EOS and decoder start."""
+    own = base.generation_config
+    also = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    # Chat models may end turns with another token than the tokenizer's EOS, which is the one that training teaches.
+    eos = sorted({tokenizer.eos_token_id, *(i for i in also if i is not None)})
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k} if settings.do_sample else {}
+    start = own.decoder_start_token_id
+    if base.config.is_encoder_decoder and start is None:
+        start = base.config.decoder_start_token_id
+    return GenerationConfig(
+        do_sample=settings.do_sample,
+        num_beams=settings.num_beams,
+        no_repeat_ngram_size=settings.no_repeat_ngram_size,
+        repetition_penalty=settings.repetition_penalty,
+        min_new_tokens=settings.min_new_tokens or None,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=eos,
+        pad_token_id=pad,
+        bos_token_id=tokenizer.bos_token_id,
+        decoder_start_token_id=start,
+        use_cache=True,
+        **sampling,
+    )
+
+
+@contextmanager
+def _answering(model: nn.Module, base: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Eval mode, no gradients, our decoding settings alone; every module gets its own mode back.
+
+    Not torch.inference_mode: what a model or a strategy keeps from such a forward (rotary tables, 8-bit states, gathered
+    parameters) could not be used in the next backward, and at generation it is no faster than no_grad.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    own = base.generation_config
+    # transformers 5.23 fills what a given GenerationConfig leaves at None from the model's own one, so that is replaced.
+    base.generation_config = config
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        base.generation_config = own
+        for module, training in modes:
+            module.training = training
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # the root group stays gathered after a forward that no backward follows
+
+
+def _answer_batch(model: nn.Module, prompts: list[Sequence[int]], config: GenerationConfig, synced: bool) -> Tensor:
+    """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token)."""
+    base = _base(model)
+    seq2seq = base.config.is_encoder_decoder
+    ids, mask = pad_rows(prompts, config.pad_token_id, left=not seq2seq)
+    device = base.get_input_embeddings().weight.device
+    # PEFT's generate calls the model inside, so that the hooks of the outermost FSDP2 group would not fire by themselves.
+    register_fsdp_forward_method(model, "generate")
+    try:
+        rows = model.generate(
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=torch.from_numpy(mask).to(device),
+            generation_config=config,
+            synced_gpus=synced,
+        )
+    finally:
+        vars(model).pop("generate", None)
+    return rows[:, 1 if seq2seq else ids.shape[1] :].cpu()
+
+
+def _answer(row: Tensor, tokenizer: PreTrainedTokenizerBase, eos: list[int]) -> Answer:
+    token_ids = row.tolist()
+    ends = [i for i, token in enumerate(token_ids) if token in eos]
+    said = token_ids[: ends[0]] if ends else token_ids
+    text = tokenizer.decode(said, skip_special_tokens=True)
+    return Answer(text, token_ids[: len(said) + 1], finished=bool(ends))
+
+
+def _cuda_devices(base: PreTrainedModel) -> list[torch.device]:
+    device = base.get_input_embeddings().weight.device
+    return [device] if device.type == "cuda" else []

@@ -1,0 +1,79 @@
+"""Exports after sharded training: only trained tensors are gathered, and the model is put together again on the CPU."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kinnari.models.export import MergeReport, export_adapter, export_merged
+from kinnari.models.load import load_model
+from kinnari.models.spec import ModelSpec
+from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
+
+
+def rebuild_from_state(
+    spec: ModelSpec,
+    tuning: Tuning,
+    trainable_state: Mapping[str, Tensor],
+    *,
+    base_dtype: torch.dtype,
+    compute_dtype: torch.dtype,
+    seed: int,
+) -> PreTrainedModel | PeftModel:
+    """The trained model on the CPU in eval mode: base loaded afresh, trained tensors put in.
+
+    Args:
+        trainable_state: full (unsharded) tensors under the names `named_parameters` gives them in the tuned model.
+        base_dtype: dtype the base was trained in; the dequantised weights depend on it.
+        compute_dtype: dtype of the products with a 4-bit base.
+        seed: seed of a toy's weights.
+
+    Raises:
+        ValueError: the names or shapes of `trainable_state` are not those of the trained parameters.
+    """
+    model = load_model(
+        spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed
+    )
+    # the weights come from the state; checkpointing and the folder the adapter once started from play no part
+    model = apply_tuning(model, replace(tuning, gradient_checkpointing=False), spec)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if trained.keys() != trainable_state.keys():
+        odd = sorted(trained.keys() ^ trainable_state.keys())
+        raise ValueError(
+            f"The trained state does not belong to model {spec.name} with tuning {tuning.name}: {len(odd)} names are on one "
+            f"side only, such as {odd[0]}. Use the model and tuning settings of the run that wrote it."
+        )
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            if parameter.shape != trainable_state[name].shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}."
+                )
+            parameter.copy_(trainable_state[name])
+    return model.eval()
+
+
+def export_from_state(
+    spec: ModelSpec,
+    tuning: Tuning,
+    trainable_state: Mapping[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    adapter_folder: Path | None,
+    merged_folder: Path | None,
+    base_dtype: torch.dtype,
+    compute_dtype: torch.dtype,
+    dtype: torch.dtype,
+    seed: int,
+) -> MergeReport | None:
+    """Writes the adapter folder, the merged folder or both (None skips one) from the trained tensors alone."""
+    model = rebuild_from_state(
+        spec, tuning, trainable_state, base_dtype=base_dtype, compute_dtype=compute_dtype, seed=seed
+    )
+    if adapter_folder is not None:
+        export_adapter(model, tokenizer, adapter_folder)
+    return None if merged_folder is None else export_merged(model, tokenizer, merged_folder, dtype=dtype)

@@ -1,0 +1,129 @@
+"""What CausalLMSFT and Seq2SeqSFT share: a step, a validation, an optimizer; the modules differ in their forward alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from kinnari.functional.labels import perplexity
+from kinnari.strategies.microbatches import step_with_clipping, sum_over_ranks
+from kinnari.strategies.optimizer_step import MicroBatchRunner, StepTotals, TrainingStopped, trainable
+from kinnari.strategies.optimizers import decay_groups
+from kinnari.strategies.sharding import shard_fsdp2
+from kinnari.text.batches import Batch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningSettings:
+    """How a fine-tuning module trains.
+
+    Args:
+        optimizer: parameter groups -> optimizer (Hydra: `_partial_`).
+        scheduler: (optimizer, total_steps) -> scheduler stepped once per optimizer step.
+        total_steps: optimizer steps of the whole run.
+        weight_decay: of the groups that decay; biases and norms never do.
+        gradient_clip: largest norm of the whole gradient, None for no clipping.
+        chunked_loss: compute the loss without ever holding the full logits.
+        block_classes: class names of the repeated blocks, sharded one by one under FSDP2.
+        precision: Lightning's precision name, used by sharded strategies.
+        nan_patience: consecutive non-finite losses after which training stops.
+        seed: of dropout.
+    """
+
+    optimizer: Callable[[list[dict]], torch.optim.Optimizer]
+    scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler]
+    total_steps: int
+    weight_decay: float = 0.0
+    gradient_clip: float | None = 1.0
+    chunked_loss: bool = True
+    block_classes: Sequence[str] = ()
+    precision: str = "32-true"
+    nan_patience: int = 3
+    seed: int = 42
+
+
+class FineTuning:
+    """The optimizer steps and validation sums of one module.
+
+    Attributes:
+        last: totals of the latest optimizer step, for callbacks.
+        validation: totals of the latest validation.
+        gradient_norm: norm of the latest gradient before clipping.
+    """
+
+    def __init__(self, settings: FineTuningSettings) -> None:
+        self.settings = settings
+        self.runner = MicroBatchRunner(settings.seed)
+        self.last = StepTotals(0.0, 0, 0)
+        self.gradient_norm = 0.0
+        self._bad_steps = 0
+        self.validation = StepTotals(0.0, 0, 0)
+        self._validation = torch.zeros(3, dtype=torch.float64)
+
+    def shard(self, module: pl.LightningModule, model: nn.Module) -> None:
+        """Shard `model` over the ranks where the trainer's strategy is FSDP2; elsewhere, or done already, nothing."""
+        if module.device_mesh is not None and not isinstance(model, FSDPModule):
+            mesh = module.device_mesh["data_parallel"]
+            shard_fsdp2(model, self.settings.block_classes, mesh, self.settings.precision)
+
+    def configure_optimizers(self, model: nn.Module) -> dict:
+        """Optimizer over decay groups and its scheduler, in Lightning's form."""
+        optimizer = self.settings.optimizer(decay_groups(model, self.settings.weight_decay))
+        return {"optimizer": optimizer, "lr_scheduler": self.settings.scheduler(optimizer, total_steps=self.settings.total_steps)}
+
+    def step(self, module: pl.LightningModule, batches: list[Batch], totals_of: Callable[[Batch], Tensor]) -> StepTotals:
+        """One optimizer step: accumulate, check, clip, update, log."""
+        optimizer, scheduler = module.optimizers(), module.lr_schedulers()
+        self.last = self.runner.run(module, batches, totals_of)
+        self._check_finite(module, batches)
+        limit = self.settings.gradient_clip
+        self.gradient_norm = step_with_clipping(module.trainer.strategy, optimizer, trainable(module), limit)
+        optimizer.zero_grad(set_to_none=True)
+        scheduler.step()
+        values = {"train/loss": self.last.loss, "train/token_accuracy": self.last.token_accuracy}
+        values |= {"train/grad_norm": self.gradient_norm, "train/lr": optimizer.param_groups[0]["lr"]}
+        module.log_dict(values, batch_size=1)
+        return self.last
+
+    def validate(self, batches: list[Batch], totals_of: Callable[[Batch], Tensor]) -> None:
+        """Add a validation item to the sums."""
+        for batch in batches:
+            totals = totals_of(batch).double().cpu()
+            count = float((batch["labels"] != -100).sum())
+            self._validation += torch.tensor([totals[0], totals[1], count], dtype=torch.float64)
+
+    def finish_validation(self, module: pl.LightningModule) -> None:
+        """Log val/loss, val/perplexity and val/token_accuracy over all ranks, and start anew."""
+        sums = sum_over_ranks(module.trainer.strategy, self._validation.to(module.device))
+        nll_sum, correct, count = sums.tolist()
+        self._validation.zero_()
+        self.validation = StepTotals(nll_sum, int(correct), int(count))
+        values = {"val/loss": self.validation.loss, "val/perplexity": perplexity(nll_sum, count)}
+        module.log_dict(values | {"val/token_accuracy": self.validation.token_accuracy}, prog_bar=True)
+
+    def _check_finite(self, module: pl.LightningModule, batches: list[Batch]) -> None:
+        """Leave the weights alone after a non-finite loss, and stop when it keeps happening."""
+        if torch.isfinite(torch.tensor(self.last.nll_sum)):
+            self._bad_steps = 0
+            return
+        self._bad_steps += 1
+        ids = sorted({record for batch in batches for record in batch["record_ids"]})
+        step = module.trainer.global_step
+        log.warning("step %d: the loss is %s; records of this rank: %s", step, self.last.nll_sum, ", ".join(ids))
+        if self._bad_steps >= self.settings.nan_patience:
+            raise TrainingStopped(
+                f"The loss was not finite in {self._bad_steps} steps running (the last: step {step}, records {', '.join(ids)}). "
+                "Lower optimizer.lr, look at these records with task=inspect, or use trainer.precision=32-true."
+            )
+        # Without gradients the optimizer moves nothing; a loss scaler skips the step by itself, but needs the gradients for it.
+        if self.settings.precision != "16-mixed":
+            for parameter in trainable(module):
+                parameter.grad = None

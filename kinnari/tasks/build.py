@@ -1,0 +1,206 @@
+"""Config -> objects. Beneath this file nothing knows Hydra: every class takes plain arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kinnari.generation.settings import GenerationSettings
+from kinnari.models.load import check_vocabulary, load_model, load_tokenizer
+from kinnari.models.spec import ModelSpec
+from kinnari.strategies.fine_tuning import FineTuningSettings
+from kinnari.strategies.parallel import build_strategy
+from kinnari.strategies.precision import COMPUTE_DTYPES, resolve_precision, weight_dtype
+from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
+from kinnari.tasks.rules import parallel_name
+from kinnari.text.template import Template
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The plain values that several builders need, derived once."""
+
+    spec: ModelSpec
+    tuning: Tuning
+    parallel: str
+    precision: str
+    weights: torch.dtype
+    packing: str
+    world_size: int
+
+    @property
+    def compute(self) -> torch.dtype:
+        """What matrix products are computed in."""
+        return COMPUTE_DTYPES[self.precision]
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds only a part of the weights."""
+        return self.parallel in ("fsdp", "deepspeed_zero3")
+
+
+def parts(cfg: DictConfig) -> Parts:
+    """Everything that follows from the config without loading anything."""
+    spec, tuned = model_spec(cfg), tuning(cfg)
+    precision = resolve_precision(cfg.trainer.precision)
+    return Parts(
+        spec=spec,
+        tuning=tuned,
+        parallel=parallel_name(cfg),
+        precision=precision,
+        weights=weight_dtype(spec.dtype, tuned.name, precision),
+        packing=resolve_packing(cfg),
+        world_size=cfg.hw.devices * cfg.hw.num_nodes,
+    )
+
+
+def resolve_packing(cfg: DictConfig) -> str:
+    """`packing=auto` packs where that is exact for the model, and groups by length where it is not."""
+    if cfg.packing != "auto":
+        return cfg.packing
+    return "length_grouped" if cfg.model.packing == "none" else "packed"
+
+
+def plain(node: Any) -> Any:
+    """An OmegaConf node as dicts and lists."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+def model_spec(cfg: DictConfig) -> ModelSpec:
+    """The chosen model file, without the settings that belong to others (template, adapter, loss)."""
+    values = plain(cfg.model)
+    return ModelSpec(**{field.name: values[field.name] for field in dataclasses.fields(ModelSpec) if field.name in values})
+
+
+def tuning(cfg: DictConfig) -> Tuning:
+    """How much of the model is trained."""
+    return Tuning(**plain(cfg.strategy.tuning), adapter=cfg.model.adapter)
+
+
+def template(cfg: DictConfig) -> Template:
+    """The renderer of the chosen model, or the one `model/template=` names."""
+    return Template(**plain(cfg.model.template))
+
+
+def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to the model."""
+    return load_tokenizer(model_spec(cfg))
+
+
+def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> pl.LightningDataModule:
+    """The task's datamodule over all sources of `data=`."""
+    # Plain arguments: the batch settings are the datamodule's own type, and kinnari may not import the surface.
+    return get_class(cfg.task.datamodule)(
+        sources={name: instantiate(source, _convert_="all") for name, source in cfg.data.items()},
+        tokenizer=tokenizer,
+        template=template(cfg),
+        global_size=cfg.batch.global_size,
+        micro_size=cfg.batch.micro_size,
+        packing=resolve_packing(cfg),
+        max_length=cfg.model.max_length,
+        seq2seq=cfg.model.architecture == "seq2seq",
+        held_out_fraction=cfg.held_out.fraction,
+        held_out_most=cfg.held_out.most,
+        seed=cfg.seed,
+        world_size=world_size,
+        rank=rank,
+        num_workers=cfg.batch.num_workers,
+        folder=Path(cfg.output_dir) / "data",
+    )
+
+
+def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Weights loaded in an explicit dtype, with adapters where the tuning has them; in eval mode."""
+    if parts.spec.notice:
+        log.warning("%s", parts.spec.notice)
+    torch.manual_seed(cfg.seed)  # adapters are drawn at random
+    quantization = quantization_config(parts.tuning, parts.compute, parts.sharded)
+    model = load_model(parts.spec, dtype=parts.weights, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
+    check_vocabulary(model, tokenizer)
+    return apply_tuning(model, parts.tuning, parts.spec)
+
+
+def local_device(cfg: DictConfig) -> torch.device:
+    """Where quantised weights are made; strategies move all others themselves."""
+    from kinnari.strategies.parallel import cluster_environment
+
+    return torch.device("cpu") if cfg.hw.accelerator == "cpu" else torch.device("cuda", cluster_environment().local_rank())
+
+
+def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model with `model.adapter` if one is named, ready to answer on one device."""
+    from peft import PeftModel
+
+    derived, tokens = parts(cfg), tokenizer(cfg)
+    quantization = quantization_config(derived.tuning, derived.compute, sharded=False)
+    dtype = weight_dtype(derived.spec.dtype, "lora", derived.precision)
+    model = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
+    check_vocabulary(model, tokens)
+    if cfg.model.adapter is not None:
+        model = apply_tuning(model, derived.tuning, derived.spec)
+        assert isinstance(model, PeftModel)
+    return model.eval(), tokens
+
+
+def fine_tuning_settings(cfg: DictConfig, parts: Parts, total_steps: int) -> FineTuningSettings:
+    """Optimizer, schedule and loss of a fine-tuning module."""
+    return FineTuningSettings(
+        optimizer=instantiate(cfg.optimizer, _convert_="all"),
+        scheduler=instantiate(cfg.scheduler, _convert_="all"),
+        total_steps=total_steps,
+        weight_decay=cfg.optimizer.weight_decay,
+        gradient_clip=cfg.trainer.gradient_clip,
+        chunked_loss=cfg.model.chunked_loss,
+        block_classes=tuple(cfg.model.block_classes),
+        precision=parts.precision,
+        nan_patience=cfg.trainer.nan_patience,
+        seed=cfg.seed,
+    )
+
+
+def lightning_module(cfg: DictConfig, parts: Parts, model: PreTrainedModel, settings: FineTuningSettings) -> pl.LightningModule:
+    """The module that the task names for the model's architecture."""
+    module_class = get_class(cfg.task.module[parts.spec.architecture])
+    if parts.spec.architecture == "seq2seq":
+        return module_class(model, settings)
+    return module_class(model, settings, packing=parts.spec.packing, attention=model.config._attn_implementation)
+
+
+def strategy(cfg: DictConfig, parts: Parts) -> pl.strategies.Strategy:
+    """The parallel strategy of this rank."""
+    options = {k: v for k, v in plain(cfg.strategy.parallel).items() if k != "name"}
+    return build_strategy(
+        parts.parallel,
+        accelerator=cfg.hw.accelerator,
+        devices=cfg.hw.devices,
+        num_nodes=cfg.hw.num_nodes,
+        precision=parts.precision,
+        gradient_clip=cfg.trainer.gradient_clip,
+        **options,
+    )
+
+
+def generation_settings(cfg: DictConfig) -> GenerationSettings:
+    """How answers are sampled."""
+    return GenerationSettings(**plain(cfg.generation))
+
+
+def callbacks(cfg: DictConfig) -> list[pl.Callback]:
+    """The callbacks of `callbacks=`, in the order of the files."""
+    return [instantiate(node, _convert_="all") for node in cfg.callbacks.values()]
+
+
+def loggers(cfg: DictConfig) -> list[pl.loggers.Logger]:
+    """The loggers of `logger=`."""
+    return [instantiate(node, _convert_="all") for node in cfg.logger.values()]

@@ -1,0 +1,258 @@
+"""From an exception of Hydra or OmegaConf to one paragraph that says what was wrong and what to write instead.
+
+Imported by `launch.py` for every command, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from kinnari.errors import ConfigError
+from kinnari.tasks.compose import conf_folder
+
+WIDTH = 100
+_COMMANDS = ("--run", "-r", "--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+
+
+def groups() -> dict[str, list[str]]:
+    """Every config group and its options: {"strategy/parallel": ["auto", "ddp", ...]}."""
+    root = conf_folder()
+    found: dict[str, list[str]] = {}
+    for file in sorted(root.rglob("*.yaml")):
+        if file.parent != root:
+            found.setdefault(file.parent.relative_to(root).as_posix(), []).append(file.stem)
+    return found
+
+
+def spot_mistakes(argv: Sequence[str]) -> None:
+    """Refuse what Hydra would take without a word and do something else with, or meet with a traceback.
+
+    Args:
+        argv: the command line without the name of the program.
+
+    Raises:
+        ConfigError: a group named with a dot, an option given as a group's name, flags that exclude each other.
+    """
+    _spot_flags(argv)
+    known = groups()
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        key = key.lstrip("+~")
+        if equals and not key.startswith("-"):
+            _spot_dotted_group(key, value, known)
+
+
+def _spot_flags(argv: Sequence[str]) -> None:
+    commands = [a for a in argv if a.partition("=")[0] in _COMMANDS]
+    if len(commands) > 1:
+        raise ConfigError(
+            f"{' and '.join(commands)} exclude each other: each says what to do with the configuration. Give one of them; "
+            "`--cfg job` shows the configuration of a single run."
+        )
+    if "--resolve" in argv and not {"--cfg", "-c", "--help", "-h"} & {a.partition("=")[0] for a in argv}:
+        raise ConfigError("--resolve only changes how a configuration is shown; write `--cfg job --resolve`.")
+
+
+def _spot_dotted_group(key: str, value: str, known: dict[str, list[str]]) -> None:
+    path = key.replace(".", "/")
+    if path != key and path in known and not value.startswith("{"):
+        raise ConfigError(
+            f"{key}={value}: `{path}` is a group of files, and a dot would replace its settings by the text {value!r}. Write "
+            f"{path}={value} (one of {', '.join(known[path])})."
+        )
+    group = path.removesuffix("/name")
+    if group != path and value in known.get(group, ()):
+        raise ConfigError(
+            f"{key}={value} would change the label and keep the settings of another file. Write {group}={value} to choose it."
+        )
+
+
+def is_users_mistake(problem: BaseException) -> bool:
+    """Whether the user can mend it on the command line or in a yaml file; anything else is a defect and keeps its traceback."""
+    from hydra.errors import CompactHydraException, InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(problem, InstantiationException):
+        # What a constructor raised for reasons of its own is a defect, unless it says otherwise or did not accept its arguments.
+        cause = problem.__cause__
+        return cause is None or isinstance(cause, (ConfigError, ImportError)) or "argument" in _argument_error(cause)
+    return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException))
+
+
+def explain(problem: BaseException) -> str:
+    """One paragraph of at most 100 columns for a mistake that `is_users_mistake` recognises."""
+    text = re.sub(r"\s+", " ", _account(problem)).strip()
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _account(problem: BaseException) -> str:
+    from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    if isinstance(problem, ConfigError):
+        return str(problem)
+    if isinstance(problem, MissingConfigException):
+        return _unknown_option(problem)
+    if isinstance(problem, OverrideParseException):
+        return _unreadable(problem.override)
+    if isinstance(problem, InstantiationException):
+        return _not_built(problem)
+    if isinstance(problem, MissingMandatoryValue):
+        return missing_value(_full_key(problem))
+    if isinstance(problem, OmegaConfBaseException):
+        return _bad_value(problem)
+    return _not_composed(problem)
+
+
+def missing_value(*keys: str) -> str:
+    """What to write for settings that no file can know."""
+    names = ", ".join(keys)
+    return f"{names} must be given: no file can know {'it' if len(keys) == 1 else 'them'}. Add {' '.join(f'{k}=...' for k in keys)}"
+
+
+def _unknown_option(problem: Any) -> str:
+    group, _, option = str(problem.missing_cfg_file).rpartition("/")
+    options = list(problem.options or groups().get(group, ()))
+    if not options:
+        return f"There is no configuration {problem.missing_cfg_file!r}. {first_line(problem)}"
+    return f"{group}={option} is unknown.{_nearest(option, options, group + '=')} The options of {group}: {', '.join(options)}."
+
+
+def _unreadable(override: str) -> str:
+    if re.fullmatch(r"[\w./@+~-]+", override):
+        return f"{override!r} is no setting: it has no value. Write {override}=VALUE; `python launch.py --help` lists what can be set."
+    quoted = "Put the whole setting in single quotes, so that the shell hands it over as one piece: "
+    if override.count("[") != override.count("]") or override.count("{") != override.count("}"):
+        closing = {"[": "]", "{": "}"}["[" if override.count("[") != override.count("]") else "{"]
+        return f"{override!r} has a bracket without its partner {closing!r}. {quoted}'data=[alpaca,chatterbot]', without spaces."
+    if override.count('"') % 2 or override.count("'") % 2:
+        return f"{override!r} has a quotation mark without its partner. {quoted}'task.prompts=[\"What is AI?\"]'."
+    if re.search(r"\s=|=\s", override) or override.startswith("="):
+        return f"{override!r} cannot be read: there may be no space around `=`, and a name must stand before it."
+    key, _, value = override.partition("=")
+    inner = value.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f"{override!r} cannot be read: text with any of ( ) {{ }} [ ] , : = or a quotation mark needs quotes of its own inside "
+        f"the shell's: '{key}=\"{inner}\"'."
+    )
+
+
+def _not_composed(problem: BaseException) -> str:
+    """Hydra's ConfigCompositionException, which says in its text alone what happened."""
+    message, cause = str(problem), problem.__cause__
+    unknown = re.search(r"Could not (?:override|delete|delete from config\.) '([^']+)'", message)
+    if "Ambiguous value" in message or "requires --multirun" in message:
+        return _sweep_without_multirun(message)
+    if unknown is not None:
+        return _unknown_key(unknown.group(1), _keys_of(cause) or _keys_of_default())
+    added = re.search(r"An item is already at '([^']+)'", message)
+    if added:
+        return f"{added.group(1)} exists already, so it is set without the plus sign: {added.group(1)}=VALUE."
+    if cause is not None and message != str(cause):
+        return f"{message.removeprefix('Error merging override ')}: {_account(cause)}"
+    return first_line(cause or problem)
+
+
+def _sweep_without_multirun(message: str) -> str:
+    found = re.search(r"'([^']*=.*?)'( requires|\s*\n|$)", message)
+    override = found.group(1) if found else "key=a,b"
+    key, _, value = override.partition("=")
+    runs = f"{override} gives several values to one run. To run once for each, add -m: python launch.py -m '{override}'."
+    return runs if "(" in value else f"{runs} For a list write '{key}=[{value}]', for a text with commas '{key}=\"{value}\"'."
+
+
+def _unknown_key(key: str, existing: Sequence[str]) -> str:
+    known = [group for group in groups() if not group.startswith("hydra/")]
+    dotted = key.replace("/", ".")
+    if dotted != key and dotted in existing:
+        return f"{key} is a setting and not a group of files, so it is written with dots: {dotted}=VALUE."
+    if "/" in key:
+        return f"There is no group {key!r}.{_nearest(key, known, '')} The groups: {', '.join(known)}."
+    parent = key.rpartition(".")[0]
+    siblings = [name.removeprefix(parent + ".").partition(".")[0] for name in existing if name.startswith(parent + ".")]
+    listed = f" The settings of {parent}: {', '.join(dict.fromkeys(siblings))}." if parent and siblings else ""
+    return (
+        f"There is no setting {key!r}.{_nearest(key, [*existing, *known], '')}{listed} `python launch.py --cfg job` shows all "
+        f"settings; +{key}=VALUE adds one that the code you call takes."
+    )
+
+
+def _keys_of(cause: BaseException | None) -> list[str]:
+    """Dotted names of every setting of the configuration that an OmegaConf exception comes from."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    node = cause.parent_node if isinstance(cause, OmegaConfBaseException) else None
+    if node is None:
+        return []
+    return list(_dotted(_plain(node._get_root())))
+
+
+def _plain(node: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(node, resolve=False)
+
+
+def _keys_of_default() -> list[str]:
+    from kinnari.tasks.compose import compose
+
+    return list(_dotted(_plain(compose())))
+
+
+def _dotted(content: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in content.items() if isinstance(content, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _dotted(value, f"{prefix}{name}.")
+
+
+def _bad_value(problem: Any) -> str:
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationResolutionError
+
+    key = _full_key(problem)
+    if isinstance(problem, InterpolationResolutionError):
+        return f"{key} refers to something that cannot be found: {first_line(problem)}."
+    if isinstance(problem, (ConfigAttributeError, ConfigKeyError)):
+        return f"The configuration lacks {key}, which this run needs. {_unknown_key(key, _keys_of(problem))}"
+    return f"{key}: {first_line(problem)}." if key else first_line(problem)
+
+
+def _not_built(problem: BaseException) -> str:
+    cause, full_key = problem.__cause__, re.search(r"full_key: (\S+)", str(problem))
+    where = f" ({full_key.group(1)} in the configuration)" if full_key else ""
+    if isinstance(cause, ConfigError):
+        return str(cause)
+    target = re.search(r"'([\w.]+)'", str(problem))
+    name = target.group(1) if target else "the _target_"
+    if isinstance(cause, TypeError):
+        return f"{name}{where} does not take these settings: {_argument_error(cause)}. Correct or remove the one it names."
+    detail = first_line(problem) if cause is None else str(cause).splitlines()[-1]
+    return f"{name}{where} cannot be imported: {detail} Check the spelling of `_target_`, or install the extra that brings it."
+
+
+def _argument_error(cause: BaseException | None) -> str:
+    """What Python says of a call with wrong arguments; empty for every other exception."""
+    return str(cause) if isinstance(cause, TypeError) and re.search(r"(un)?expected|missing \d+ required", str(cause)) else ""
+
+
+def _full_key(problem: Any) -> str:
+    return str(problem.full_key or problem.key or "a setting")
+
+
+def _nearest(name: str, options: Iterable[str], prefix: str) -> str:
+    """Sentence with the names most like `name`; empty if none is."""
+    options = list(dict.fromkeys(options))
+    last = name.rpartition(".")[2]
+    same = [option for option in options if option.rpartition(".")[2] == last]
+    close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.6)
+    endings = [o for o in options if difflib.SequenceMatcher(None, last.lower(), o.rpartition(".")[2]).ratio() > 0.8]
+    found = list(dict.fromkeys([*same, *close, *endings]))[:3]
+    return f" Did you mean {' or '.join(prefix + option for option in found)}?" if found else ""
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of an exception's message that says something."""
+    return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)

@@ -1,0 +1,22 @@
+"""What a person sees while a task runs, outside Hydra's own process (ranks, notebooks)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def log_to_terminal(level: int = logging.INFO) -> None:
+    """Kinnari's messages on stderr, in the form Hydra gives them in the main process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Libraries speak up from warnings on; what they say at info level is about themselves."""
+    for name in ("torch", "transformers", "peft", "deepspeed", "DeepSpeed", "bitsandbytes", "matplotlib", "httpx", "filelock"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,54 @@
+"""One rank: `python -m kinnari.tasks.rank CONFIG`, started by `kinnari.tasks.ranks` with RANK and its friends set."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from omegaconf import DictConfig, OmegaConf
+
+from kinnari.tasks.config_errors import explain, is_users_mistake
+from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT
+
+
+def main() -> None:
+    """Run the task of a resolved config; exit status as `launch.py`."""
+    _die_with_parent()
+    cfg = OmegaConf.load(sys.argv[1])
+    assert isinstance(cfg, DictConfig)
+    from kinnari.tasks.logs import log_to_terminal
+    from kinnari.tasks.run import run_task
+
+    log_to_terminal()
+    try:
+        run_task(cfg)
+    except Exception as problem:
+        import torch
+
+        if isinstance(problem, torch.OutOfMemoryError):
+            print(f"rank {os.environ['RANK']}: {problem}", file=sys.stderr)
+            os._exit(OUT_OF_MEMORY_EXIT)
+        if not is_users_mistake(problem):
+            raise
+        if os.environ["RANK"] == "0":
+            print(explain(problem), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)
+
+
+def _die_with_parent() -> None:
+    """A rank whose launcher was killed must not go on writing checkpoints beside the run that replaces it."""
+    parent = int(os.environ["KINNARI_PARENT"])
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(70)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What every training run records for its result, whatever callbacks the user chose."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from kinnari.strategies.microbatches import agree_max
+from kinnari.strategies.optimizer_step import StepTotals
+from kinnari.strategies.throughput import TokenMeter
+from kinnari.text.batches import Batch, padding_fraction
+
+
+class RunRecorder(pl.Callback):
+    """Loss curve, token counts, validation losses and answers; kept in the checkpoint, so a resumed run reports all of it.
+
+    Args:
+        answer: () -> answers of the model to fixed prompts, called on all ranks before and after training; None for none.
+    """
+
+    def __init__(self, answer: Callable[[], list[str]] | None) -> None:
+        self.answer = answer
+        self.meter = TokenMeter()
+        self.loss_curve: list[float] = []
+        self.loss_before: float | None = None
+        self.answers_before: list[str] = []
+        self.answers_after: list[str] = []
+        self.validation = StepTotals(0.0, 0, 0)
+        self.interrupted = False
+        self._began = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # Lightning's own handler raises wherever the signal arrives; this one lets the step end, so the checkpoint is whole.
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.interrupted = True
+
+    def on_sanity_check_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.loss_before = module.tuning.validation.loss
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.answer is not None and not self.answers_before:
+            self.answers_before = self.answer()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: list[Batch], index: int) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int
+    ) -> None:
+        real, total = padding_fraction(batch)
+        trained = sum(int((b["labels"] != -100).sum()) for b in batch)
+        self.meter.add(real=real, total=total, trained=trained, seconds=time.perf_counter() - self._began)
+        self.loss_curve.append(module.tuning.last.loss)
+        # A signal may reach the ranks between different steps; they stop after the same one.
+        if agree_max(trainer.strategy, float(self.interrupted)):
+            self.interrupted = True
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validation = module.tuning.validation
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.answer is not None and not self.interrupted:
+            self.answers_after = self.answer()
+
+    def state_dict(self) -> dict[str, Any]:
+        keys = ("loss_curve", "loss_before", "answers_before")
+        return {key: vars(self)[key] for key in keys} | {"meter": self.meter.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.meter.load_state_dict(state.pop("meter"))
+        vars(self).update(state)

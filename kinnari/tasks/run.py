@@ -1,0 +1,112 @@
+"""From a composed config to a finished task: check, freeze, run here or on ranks, return the metric."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kinnari.errors import ConfigError
+from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
+from kinnari.tasks.rules import check, parallel_name
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> Any:
+    """What `launch.py` does with a config; returns the metric that `task.metric` names, for sweepers.
+
+    Raises:
+        ConfigError: a setting or combination cannot work.
+        SystemExit: with the status of the first rank that failed.
+    """
+    check(cfg)
+    frozen = freeze(cfg)
+    if not needs_ranks(frozen):
+        result = run_task(frozen)
+    else:
+        result = _run_on_ranks(frozen)
+    return None if frozen.task.metric is None else result[frozen.task.metric]
+
+
+def freeze(cfg: DictConfig) -> DictConfig:
+    """A copy without interpolations whose `output_dir` is the folder of this very job, written to `config.yaml` there."""
+    source = copy.deepcopy(cfg)
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        # `output_dir` names the sweep; each of its jobs has a folder of its own.
+        source.output_dir = HydraConfig.get().runtime.output_dir
+    source.output_dir = str(Path(source.output_dir).absolute())
+    frozen = OmegaConf.create(OmegaConf.to_container(source, resolve=True))
+    assert isinstance(frozen, DictConfig)
+    save_config(frozen)
+    return frozen
+
+
+def save_config(cfg: DictConfig) -> Path:
+    """Write the resolved config; `python -m kinnari.tasks.rank` and `task=export` read it."""
+    path = Path(cfg.output_dir) / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, path)
+    return path
+
+
+def needs_ranks(cfg: DictConfig) -> bool:
+    """Whether the task trains with processes of its own (any parallel strategy, even on one device)."""
+    return bool(cfg.task.distributed) and parallel_name(cfg) != "single"
+
+
+def run_task(cfg: DictConfig) -> dict[str, Any]:
+    """Run the task of a frozen config in this process, and write result.json (on rank 0 where there are ranks)."""
+    from kinnari.strategies.parallel import cluster_environment
+    from kinnari.tasks.logs import quiet_libraries
+    from kinnari.tasks.result import write_result
+
+    quiet_libraries()
+    began = time.monotonic()
+    first = cluster_environment().global_rank() == 0
+    try:
+        result = get_method(cfg.task._target_)(cfg)
+    except BaseException as problem:
+        if first:
+            write_result(cfg, "failed", time.monotonic() - began, {"error": f"{type(problem).__name__}: {problem}"})
+        raise
+    status = result.pop("status", "done")
+    if first:
+        path = write_result(cfg, status, time.monotonic() - began, result)
+        log.info("result: %s", path)
+    return result
+
+
+def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:
+    from kinnari.tasks.result import read_result
+
+    while True:
+        code = run_ranks(save_config(cfg), cfg.hw.devices, cfg.hw.num_nodes, cfg.hw.accelerator == "cpu")
+        if code != OUT_OF_MEMORY_EXIT:
+            break
+        _halve_micro_batches(cfg)
+    if code:
+        raise SystemExit(code)
+    return read_result(cfg)
+
+
+def _halve_micro_batches(cfg: DictConfig) -> None:
+    """Half the rows per forward, from the last checkpoint on: the loss does not depend on the split (contract 1)."""
+    if cfg.batch.micro_size == 1:
+        raise ConfigError(
+            f"Out of memory with batch.micro_size=1 under {parallel_name(cfg)}. Lower model.max_length, set "
+            "strategy.tuning.gradient_checkpointing=true, use strategy=qlora, more devices or offloading."
+        )
+    micro = cfg.batch.micro_size // 2
+    while cfg.batch.global_size % (micro * cfg.hw.devices * cfg.hw.num_nodes):
+        micro -= 1
+    log.warning("out of memory: starting again from the last checkpoint with batch.micro_size=%d", micro)
+    with open_dict(cfg):
+        cfg.batch.micro_size, cfg.checkpoint.resume = micro, "auto"

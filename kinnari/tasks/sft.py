@@ -1,0 +1,229 @@
+"""task=sft: instruction-tune a model, from config to result."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from kinnari.errors import ConfigError
+from kinnari.generation.sampler import chat_prompts, generate
+from kinnari.models.export import verify_merge
+from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, latest_intact
+from kinnari.strategies.export import export_from_state, rebuild_from_state
+from kinnari.strategies.parallel import cluster_environment
+from kinnari.strategies.throughput import peak_memory_gib
+from kinnari.strategies.tuning import trainable_parameters
+from kinnari.tasks import build
+from kinnari.tasks.recorder import RunRecorder
+from kinnari.tasks.report import print_report
+from kinnari.tasks.result import thin
+
+log = logging.getLogger(__name__)
+
+
+def sft(cfg: DictConfig) -> dict[str, Any]:
+    """Fine-tune, validate, export; returns what goes into result.json.
+
+    Raises:
+        ConfigError: data or weights cannot be used.
+        TrainingStopped: the loss stayed non-finite.
+    """
+    ignore_known_warnings()
+    parts = build.parts(cfg)
+    tokenizer = build.tokenizer(cfg)
+    data = build.datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size)
+    data.setup()
+    total_steps = planned_steps(cfg, data.plan.steps_per_epoch)
+    model = build.tuned_model(cfg, parts, tokenizer)
+    trainable, total = trainable_parameters(model)
+    module = build.lightning_module(cfg, parts, model, build.fine_tuning_settings(cfg, parts, total_steps))
+    recorder = RunRecorder(answerer(cfg, data, module) if cfg.task.samples else None)
+    trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
+    log.info("%s records, %d steps of %d, %s parameters trained", f"{len(data.train_records):,}", total_steps, cfg.batch.global_size, f"{trainable:,}")
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint_to_resume(cfg))
+    finished = not recorder.interrupted
+    save_latest(cfg, trainer)
+    result = {
+        "status": "done" if finished else "interrupted",
+        **curve_and_speed(recorder),
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "steps": trainer.global_step,
+    }
+    state = trainer.strategy.lightning_module_state_dict()
+    if finished and trainer.is_global_zero:
+        result |= export(cfg, parts, tokenizer, data, state)
+        result["samples"] = samples(cfg, data, recorder)
+        print_report(result)
+    trainer.strategy.barrier()
+    return result
+
+
+def planned_steps(cfg: DictConfig, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run."""
+    if cfg.trainer.max_steps is not None:
+        return int(cfg.trainer.max_steps)
+    return int(cfg.trainer.max_epochs) * steps_per_epoch
+
+
+def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, total_steps: int, steps_per_epoch: int) -> pl.Trainer:
+    """The Lightning trainer: one dataloader item is one optimizer step, so it accumulates nothing itself."""
+    torch.set_float32_matmul_precision("high" if cfg.hw.tf32 else "highest")
+    interval = min(cfg.trainer.validate_every_n_steps or steps_per_epoch, total_steps)
+    return pl.Trainer(
+        accelerator=cfg.hw.accelerator,
+        devices=cfg.hw.devices,
+        num_nodes=cfg.hw.num_nodes,
+        strategy=build.strategy(cfg, parts),
+        plugins=[AtomicCheckpointIO()],
+        max_steps=total_steps,
+        max_epochs=-1,
+        val_check_interval=interval,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=-1,  # the whole held-out set, before the first step: the loss before training
+        log_every_n_steps=cfg.trainer.log_every_n_steps,
+        logger=build.loggers(cfg),
+        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg)],
+        use_distributed_sampler=False,  # the batch plan knows the ranks
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=cfg.output_dir,
+    )
+
+
+def checkpoint_folder(cfg: DictConfig) -> Path:
+    """Where the checkpoints of a run lie."""
+    return Path(cfg.output_dir) / "checkpoints"
+
+
+def checkpoints(cfg: DictConfig) -> list[pl.Callback]:
+    """The latest few checkpoints, and the best one where something is held out."""
+    folder = checkpoint_folder(cfg)
+    latest = ModelCheckpoint(
+        dirpath=folder,
+        filename="{step:08d}",
+        monitor="step",
+        mode="max",
+        save_top_k=cfg.checkpoint.keep,
+        every_n_train_steps=cfg.checkpoint.every_n_steps,
+        enable_version_counter=False,
+    )
+    best = ModelCheckpoint(
+        dirpath=folder / "best",
+        filename="{step:08d}",
+        monitor="val/loss",
+        mode="min",
+        save_top_k=1,
+        enable_version_counter=False,
+    )
+    return [latest, best]
+
+
+def checkpoint_to_resume(cfg: DictConfig) -> str | None:
+    """The checkpoint that `checkpoint.resume` means, or None to start from the beginning.
+
+    Raises:
+        ConfigError: if a named file does not exist.
+    """
+    resume = cfg.checkpoint.resume
+    if resume is None:
+        return None
+    if resume != "auto":
+        if not Path(resume).is_file():
+            raise ConfigError(f"checkpoint.resume={resume} is not a file; give a .ckpt file, or auto for the latest in output_dir.")
+        return str(resume)
+    found = latest_intact(checkpoint_folder(cfg))
+    log.info("resuming from %s", found) if found else log.info("no checkpoint in %s: starting anew", checkpoint_folder(cfg))
+    return None if found is None else str(found)
+
+
+def save_latest(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """A checkpoint of the step the run stopped at, unless there is one."""
+    path = checkpoint_folder(cfg) / f"step={trainer.global_step:08d}.ckpt"
+    if not trainer.strategy.broadcast(path.is_file()):
+        trainer.save_checkpoint(path)
+
+
+def answerer(cfg: DictConfig, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
+    """() -> the model's answers to the sample prompts; every rank must call it."""
+    asked = [c.prompt() for c in data.held_out_conversations[: cfg.task.samples]]
+    prompts = chat_prompts(data.tokenizer, data.template, asked, seq2seq=data.seq2seq)
+    settings = build.generation_settings(cfg)
+
+    def answer() -> list[str]:
+        with module.trainer.strategy.precision_plugin.forward_context():
+            answers = generate(
+                module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=module.trainer.world_size > 1
+            )
+        return [a.text for a in answers]
+
+    return answer
+
+
+def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
+    """The measurements of the training loop."""
+    after = recorder.validation
+    return {
+        "val/loss": after.loss,
+        "val/loss_before": recorder.loss_before,
+        "val/loss_after": after.loss,
+        "val/perplexity_before": None if recorder.loss_before is None else perplexity_of(recorder.loss_before),
+        "val/perplexity_after": perplexity_of(after.loss),
+        "val/token_accuracy": after.token_accuracy,
+        "train/tokens_per_second": recorder.meter.tokens_per_second,
+        "train/trained_tokens_per_second": recorder.meter.trained_tokens_per_second,
+        "padding_fraction": recorder.meter.padding_fraction,
+        "peak_memory_gib": peak_memory_gib(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "loss_curve": thin(recorder.loss_curve),
+    }
+
+
+def perplexity_of(loss: float) -> float:
+    """exp of a mean loss in nats."""
+    return float(torch.tensor(loss).exp())
+
+
+def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, state: dict[str, Any]) -> dict[str, Any]:
+    """Adapter and merged folders, and how far the merged model is from the trained one."""
+    folder = Path(cfg.output_dir)
+    adapter = None if parts.tuning.name == "full" else folder / "adapter"
+    merged = folder / "merged" if cfg.task.export_merged or adapter is None else None
+    dtypes = {"base_dtype": parts.weights, "compute_dtype": parts.compute, "seed": cfg.seed}
+    trained = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    export_from_state(
+        parts.spec, parts.tuning, trained, tokenizer, adapter_folder=adapter, merged_folder=merged, dtype=parts.weights, **dtypes
+    )
+    result: dict[str, Any] = {"adapter_dir": adapter and str(adapter), "merged_dir": merged and str(merged)}
+    if merged is not None:
+        model = rebuild_from_state(parts.spec, parts.tuning, trained, **dtypes)
+        probe = torch.tensor([data.train_records[0][0][:64].tolist()])
+        gap = verify_merge(model, merged, probe, dtype=parts.weights)
+        result |= {"merge/max_abs_logit_gap": gap.max_abs_logit_gap, "merge/greedy_agreement": gap.greedy_agreement}
+    return result
+
+
+def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder) -> list[dict[str, str]]:
+    """Question, reference and the answers before and after, side by side."""
+    asked = data.held_out_conversations[: cfg.task.samples] if recorder.answers_after else []
+    rows = zip(asked, recorder.answers_before, recorder.answers_after, strict=False)
+    return [
+        {"question": c.prompt()[-1].content, "reference": c.reference(), "before": before, "after": after}
+        for c, before, after in rows
+    ]
+
+
+def ignore_known_warnings() -> None:
+    """Warnings that are about choices made on purpose."""
+    # The data position of a run is its step number (kinnari.text.steps), so the dataloader needs no state of its own.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+    # Batches are built by array slicing, faster than a worker process would hand them over.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")

@@ -1,0 +1,59 @@
+"""The one command: python launch.py model=xglm7b strategy=lora hw=v100x4
+
+A Hydra configuration becomes one task, and the task's metric is returned to the sweeper. Nothing heavy is imported to compose,
+print or complete a configuration.
+"""
+
+import os
+import sys
+import warnings
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from kinnari.tasks.compose import conf_folder
+from kinnari.tasks.config_errors import explain, is_users_mistake, spot_mistakes
+
+# conf/hydra/launcher/submitit_slurm.yaml adds our settings to the launcher's own of that name, which hydra 1.3 still does and
+# announces with a warning that no user can act on.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against ConfigStore")
+# Hydra would print its own account of a mistake and exit with 1; with this it raises, and the exception is judged here.
+TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
+os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+def launch(cfg: DictConfig) -> Any:
+    """Run the task that `task=` chose."""
+    from kinnari.tasks.run import run
+
+    try:
+        return run(cfg)
+    except Exception as problem:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the sweeper has to hear of it, and names the trial
+        stop(problem)
+
+
+def stop(problem: Exception) -> NoReturn:
+    """Exit with status 2 and one paragraph if the user can mend it, else raise: a traceback and status 1."""
+    if TRACEBACK_WANTED or not is_users_mistake(problem):
+        raise problem
+    print(explain(problem), file=sys.stderr)
+    sys.exit(2)
+
+
+def main() -> None:
+    """The console command."""
+    try:
+        spot_mistakes(sys.argv[1:])
+        launch()
+    except Exception as problem:
+        stop(problem)
+
+
+if __name__ == "__main__":
+    main()

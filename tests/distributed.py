@@ -1,0 +1,92 @@
+"""Run a function on several ranks of this machine: real processes, real gloo collectives, results back as values."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, timeout_s: float = 240.0) -> list[Any]:
+    """Call `function(*arguments)` on `world_size` ranks, in fresh processes with RANK and friends set.
+
+    `function` must be importable (defined at module level); arguments and results must pickle.
+
+    Returns: the result of each rank, in rank order.
+    Raises: RuntimeError with the tracebacks of all ranks that failed; TimeoutError where ranks hang (they are killed).
+    """
+    with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
+        processes = start_ranks(function, world_size, Path(folder), arguments)
+        _wait(processes, timeout_s)
+        failures = [
+            f"rank {rank} (exit {process.exitcode}):\n{_read(Path(folder) / f'{rank}.error')}"
+            for rank, process in enumerate(processes)
+            if process.exitcode != 0
+        ]
+        if failures:
+            raise RuntimeError("\n".join(failures))
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
+
+
+def start_ranks(
+    function: Callable[..., Any], world_size: int, folder: Path, arguments: tuple[Any, ...]
+) -> list[BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+    port = free_port()
+    processes = []
+    for rank in range(world_size):
+        process = context.Process(target=_rank, args=(function, rank, world_size, port, folder, arguments), daemon=True)
+        process.start()
+        processes.append(process)
+    return processes
+
+
+def _wait(processes: list[BaseProcess], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    hanging = [rank for rank, process in enumerate(processes) if process.is_alive()]
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join()
+    if hanging:
+        raise TimeoutError(f"ranks {hanging} still ran after {timeout_s} s")
+
+
+def _rank(
+    function: Callable[..., Any], rank: int, world_size: int, port: int, folder: Path, arguments: tuple[Any, ...]
+) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        NODE_RANK="0",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(1)
+    try:
+        torch.save(function(*arguments), folder / f"{rank}.pt")
+    except BaseException:
+        (folder / f"{rank}.error").write_text(traceback.format_exc())
+        raise SystemExit(1) from None
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else "no traceback"

@@ -1,0 +1,144 @@
+"""Packing is exact for every family a shipped model file declares it for, and refused for the others."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from kinnari.errors import ConfigError
+from kinnari.models.packing import block_diagonal_mask, packed_inputs
+
+CONF = Path(__file__).parents[3] / "conf" / "model"
+COMMON = {"vocab_size": 97, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+LLAMA_LIKE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2}  # fmt: skip
+# toy sizes of the family of every causal model file; a window of 4 is shorter than the records below
+FAMILIES = {
+    "llama": {**COMMON, **LLAMA_LIKE},
+    "qwen2": {**COMMON, **LLAMA_LIKE, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    "gemma3_text": {**COMMON, **LLAMA_LIKE, "head_dim": 8, "sliding_window": 4,
+                    "layer_types": ["sliding_attention", "full_attention"]},
+    "xglm": {**COMMON, "d_model": 32, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4},
+    "opt": {**COMMON, "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "word_embed_proj_dim": 32},
+    "falcon": {**COMMON, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": False,
+               "multi_query": True, "parallel_attn": True, "new_decoder_architecture": False},
+    "bloom": {"vocab_size": 97, "hidden_size": 32, "n_layer": 2, "n_head": 4},
+}  # fmt: skip
+FAMILY_OF = {
+    "smollm2_135m": "llama", "tiny_causal": "llama", "llama2_7b": "llama", "qwen2_5_0_5b": "qwen2",
+    "gemma3_270m": "gemma3_text", "xglm564m": "xglm", "xglm1_7b": "xglm", "xglm7b": "xglm", "galactica6_7b": "opt",
+    "falcon7b": "falcon", "bloomz7b1": "bloom",
+}  # fmt: skip
+EAGER_ONLY = {"xglm", "bloom"}
+
+
+def model_file(name: str) -> dict:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def toy(family: str, attention: str):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **FAMILIES[family])
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    for parameter in model.parameters():  # the default init is so small that a leak could hide below the tolerance
+        parameter.data.mul_(4 if parameter.dim() > 1 else 1)
+    return model
+
+
+def pack(records: list[list[int]]):
+    ids = torch.tensor([[token for record in records for token in record]])
+    positions = torch.tensor([[i for record in records for i in range(len(record))]])
+    segments = torch.tensor([[k for k, record in enumerate(records) for _ in record]])
+    return ids, positions, segments
+
+
+RECORDS = [[5, 9, 17, 33, 60, 11, 8], [70, 3, 44, 90, 21, 6, 55, 13, 29]]
+
+
+def largest_gap(model, method: str, attention: str, rows: int) -> float:
+    """Packed logits against those of each record run alone; the second row holds the records the other way round."""
+    both = [RECORDS, RECORDS[::-1]][:rows]
+    packed = [pack(records) for records in both]
+    ids, positions, segments = (torch.cat(part) for part in zip(*packed, strict=True))
+    with torch.no_grad():
+        together = model(input_ids=ids, **packed_inputs(positions, segments, method, attention, torch.float32)).logits
+        alone = torch.stack(
+            [torch.cat([model(input_ids=torch.tensor([r]), use_cache=False).logits[0] for r in row]) for row in both]
+        )
+    return (together - alone).abs().max().item()
+
+
+CASES = [
+    (family, attention)
+    for family in sorted(set(FAMILY_OF.values()))
+    for attention in ("sdpa", "eager")
+    if family != "bloom" and not (attention == "sdpa" and family in EAGER_ONLY)
+]
+
+
+@pytest.mark.parametrize(("family", "attention"), CASES)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_packed_logits_equal_separate_rows(family, attention, rows):
+    methods = {model_file(name)["packing"] for name, member in FAMILY_OF.items() if member == family}
+    assert len(methods) == 1, "one family, one method"
+    assert largest_gap(toy(family, attention), methods.pop(), attention, rows) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["xglm", "opt", "falcon"])
+def test_families_declared_mask4d_leak_with_positions_alone(family):
+    attention = "eager" if family in EAGER_ONLY else "sdpa"
+    assert largest_gap(toy(family, attention), "position_ids", attention, 1) > 1e-3
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "qwen2"])
+def test_sliding_window_families_would_be_wrong_under_a_4d_mask(family):
+    assert largest_gap(toy(family, "sdpa"), "mask4d", "sdpa", 1) > 1e-3
+
+
+def test_every_causal_model_file_has_its_family_tested():
+    causal = {path.stem for path in CONF.glob("*.yaml") if model_file(path.stem)["architecture"] == "causal"}
+    assert causal <= FAMILY_OF.keys()
+
+
+def test_seq2seq_model_files_do_not_pack():
+    files = [model_file(path.stem) for path in CONF.glob("*.yaml")]
+    assert {f["packing"] for f in files if f["architecture"] == "seq2seq"} == {"none"}
+
+
+def test_additive_mask_is_the_boolean_one_in_numbers():
+    _, positions, segments = pack([[1, 2], [3]])
+    boolean = packed_inputs(positions, segments, "mask4d", "sdpa", torch.float32)["attention_mask"]
+    additive = packed_inputs(positions, segments, "mask4d", "eager", torch.float16)["attention_mask"]
+    assert boolean.tolist() == [[[[True, False, False], [True, True, False], [False, False, True]]]]
+    low = torch.finfo(torch.float16).min
+    assert additive.dtype == torch.float16
+    assert additive[0, 0].tolist() == [[0, low, low], [0, 0, low], [low, low, 0]]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+def test_mask_equals_a_slow_double_loop(lengths):
+    segments = torch.tensor([[k for k, length in enumerate(lengths) for _ in range(length)]])
+    total = segments.shape[1]
+    expected = [[j <= i and segments[0, i] == segments[0, j] for j in range(total)] for i in range(total)]
+    assert torch.equal(block_diagonal_mask(segments)[0, 0], torch.tensor(expected))
+
+
+def test_families_without_an_exact_method_are_refused():
+    _, positions, segments = pack(RECORDS)
+    with pytest.raises(ConfigError, match="packing off"):
+        packed_inputs(positions, segments, "none", "eager", torch.float32)
+
+
+def test_flash_attention_refuses_what_it_would_compute_wrongly():
+    _, positions, segments = pack(RECORDS)
+    with pytest.raises(ConfigError, match="4-D"):
+        packed_inputs(positions, segments, "mask4d", "flash_attention_2", torch.bfloat16)
+    with pytest.raises(ConfigError, match="one row"):
+        packed_inputs(
+            positions.repeat(2, 1), segments.repeat(2, 1), "position_ids", "flash_attention_2", torch.bfloat16
+        )
