@@ -37,11 +37,11 @@ class CausalLMSFT(pl.LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Micro-batch -> [2] float32: sum of token losses in nats, number of right predictions."""
-        inputs: dict[str, Any] = {"attention_mask": batch["attention_mask"]}
+        inputs: dict[str, Any] = {"attention_mask": batch["attention_mask"], "use_cache": False}
         if "segment_ids" in batch:
             inputs = packed_inputs(batch["position_ids"], batch["segment_ids"], self.packing, self.attention, self.model.dtype)
         with self.head.loss_of(shift_targets(batch["labels"]), chunked=self.tuning.settings.chunked_loss):
-            return self.model(input_ids=batch["input_ids"], use_cache=False, **inputs).logits
+            return self.model(input_ids=batch["input_ids"], **inputs).logits
 
     def training_step(self, batches: list[Batch], step: int) -> None:
         """One optimizer step."""
@@ -54,7 +54,7 @@ class CausalLMSFT(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.tuning.finish_validation(self)
 
-    def on_train_start(self) -> None:
+    def on_fit_start(self) -> None:
         # from_pretrained returns models in eval mode and Lightning keeps the mode it finds: dropout would be off.
         self.model.train()
 

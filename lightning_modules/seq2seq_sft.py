@@ -55,7 +55,7 @@ class Seq2SeqSFT(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.tuning.finish_validation(self)
 
-    def on_train_start(self) -> None:
+    def on_fit_start(self) -> None:
         # from_pretrained returns models in eval mode and Lightning keeps the mode it finds: dropout would be off.
         self.model.train()
 

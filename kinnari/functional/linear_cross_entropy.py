@@ -169,8 +169,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _chunk_buffers(hidden: Tensor, weight: Tensor, dtype: torch.dtype, chunk_size: int) -> tuple[Tensor, Tensor]:
-    """Two [min(chunk_size, N), V] tensors that every chunk uses again: one for the matrix products in their `dtype`, one
-    for the float32 arithmetic between them. They are one and the same where the products are in 32 (or 64) bits.
+    """Two [min(chunk_size, N), V] tensors that every chunk uses again: one for the matrix products in their `dtype`, and
+    one for the float32 arithmetic between them. They are one and the same where the products are in 32 (or 64) bits.
     """
     shape = (min(chunk_size, hidden.shape[0]), weight.shape[0])
     product = torch.empty(shape, dtype=dtype, device=hidden.device)

@@ -8,7 +8,7 @@ it).
 
 import math
 
-DECAY_END = "a schedule needs at least one step: set trainer.max_steps or an epoch with data"
+_NO_STEPS = "a schedule needs at least one step: set trainer.max_steps or an epoch with data"
 
 
 def resolve_warmup(total_steps: int, *, warmup_ratio: float | None = None, warmup_steps: int | None = None) -> int:
@@ -135,4 +135,4 @@ def _anneal(start: float, end: float, share: float) -> float:
 
 def _check(step: int, total_steps: int) -> None:
     if step < 0 or total_steps < 1:
-        raise ValueError(f"step={step} of total_steps={total_steps}: {DECAY_END}")
+        raise ValueError(f"step={step} of total_steps={total_steps}: {_NO_STEPS}")

@@ -1,5 +1,6 @@
-"""Model folders that are built once and loaded many times: whole or absent, never half, and safe for several ranks at once."""
+"""Model folders that are built once and loaded many times: whole or absent, and safe for several ranks at once."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -24,7 +25,13 @@ def cache_root(cache: Path | None = None) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of the bytes of a file."""
+    """Hex SHA-256 of the bytes of a file, read once per process as long as the file is not written to."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -84,7 +91,7 @@ def built_once(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _open_to_readers(folder: Path) -> None:
-    """Temporary folders and safetensors files are made 0700 and 0600, which would hide a shared cache from other users."""
+    """Temporary folders are made 0700 and safetensors files 0600, which would hide a shared cache from others."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -86,18 +86,16 @@ def export_merged(
 ) -> MergeReport:
     """Writes base + adapter as one plain Hugging Face folder: safetensors shards, config, generation config, tokenizer.
 
-    Merged weight = W + (alpha / r) B A, added in float32 and rounded once to `dtype`. Over a 4- or 8-bit base, W is that
-    base dequantised, the numbers the adapter was trained and evaluated on, not the original checkpoint. `model` itself
-    keeps its bits and its mode: the sum is made in new memory, one layer after another.
+    Merged weight = W + (alpha / r) B A, added in float32 and rounded once to `dtype`. Over a 4- or 8-bit base, W is
+    that base dequantised, the numbers the adapter was trained and evaluated on, not the original checkpoint. `model`
+    itself keeps its bits and its mode: the sum is made in new memory, one layer after another.
 
     Returns:
         What was written. `verify_merge` measures the gap to `model`.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     merged = _empty_copy(base)
-    state = {
-        name: tensor.to("cpu", dtype if tensor.is_floating_point() else None) for name, tensor in merged_weights(base)
-    }
+    state = {name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype) for name, tensor in merged_weights(base)}
     merged.load_state_dict(state, strict=False, assign=True)
     merged.tie_weights()
     unfilled = [name for name, parameter in merged.named_parameters() if parameter.is_meta]
@@ -212,9 +210,7 @@ def _is_model_folder(folder: Path) -> bool:
     return not names or bool(names & {"config.json", "adapter_config.json"})
 
 
-def verify_merge(
-    model: PreTrainedModel | PeftModel, folder: Path, input_ids: Tensor, *, dtype: torch.dtype
-) -> MergeGap:
+def verify_merge(model: PreTrainedModel | PeftModel, folder: Path, input_ids: Tensor, *, dtype: torch.dtype) -> MergeGap:
     """Loads the merged folder with plain transformers and compares its logits with those of the trained model.
 
     Args:

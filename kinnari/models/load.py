@@ -43,9 +43,7 @@ def model_source(spec: ModelSpec, *, seed: int = 0) -> str:
         if local.is_dir():
             return str(local.resolve())
         if spec.path.startswith((".", "/", "~")):
-            raise ConfigError(
-                f"model.path={spec.path} does not exist. Give an existing folder or .gguf file, or a hub id."
-            )
+            raise ConfigError(f"model.path={spec.path} does not exist. Give an existing folder or .gguf file, or a hub id.")
         return spec.path
     if spec.package is not None:
         return str(convert_gguf(find_packaged_gguf(spec.package)))
@@ -66,9 +64,7 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(
-            f"No tokenizer can be read from {source!r} (model {spec.name}). {remedy(source, error)}"
-        ) from error
+        raise ConfigError(f"No tokenizer can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = _pad_token(spec, tokenizer)
         log.info("%s pads with %r (id %d).", spec.name, tokenizer.pad_token, tokenizer.pad_token_id)
@@ -79,14 +75,14 @@ def _pad_token(spec: ModelSpec, tokenizer: PreTrainedTokenizerBase) -> str:
     if spec.pad_token is None:
         if tokenizer.eos_token is None:
             raise ConfigError(
-                f"The tokenizer of {spec.name} names neither a pad nor an EOS token; "
-                f"set model.pad_token to a token of its vocabulary."
+                f"The tokenizer of {spec.name} names neither a pad nor an EOS token; set model.pad_token to a token of its vocabulary."
             )
         return tokenizer.eos_token
     if spec.pad_token not in tokenizer.get_vocab():
         raise ConfigError(
-            f"model.pad_token={spec.pad_token!r} is not in the vocabulary of {spec.name}, and a new token would change the "
-            f"size of the embedding. Set model.pad_token to an existing token, or to null for {tokenizer.eos_token!r}."
+            f"model.pad_token={spec.pad_token!r} is not in the vocabulary of {spec.name}, and a new token would "
+            f"change the size of the embedding. Set model.pad_token to an existing token, or to null for "
+            f"{tokenizer.eos_token!r}."
         )
     return spec.pad_token
 
@@ -99,7 +95,7 @@ def load_model(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> PreTrainedModel:
-    """The backbone, in EVAL mode (as `from_pretrained` leaves it): the caller sets train mode itself. No generation cache.
+    """The backbone, without generation cache, in EVAL mode as `from_pretrained` leaves it: the caller sets train mode.
 
     Args:
         dtype: dtype of the weights, whatever the checkpoint holds; of those left unquantised, under `quantization`.
@@ -129,9 +125,7 @@ def load_model(
             ignore_mismatched_sizes=True,  # so that `_check_complete` can name them; nothing is ignored there
         )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(
-            f"The weights of {spec.name} cannot be read from {source!r}. {remedy(source, error)}"
-        ) from error
+        raise ConfigError(f"The weights of {spec.name} cannot be read from {source!r}. {remedy(source, error)}") from error
     _check_complete(spec, source, info)
     if quantization is not None and quantization.load_in_4bit:
         _keep_4bit_weights(model)
@@ -144,17 +138,15 @@ def _read_config(spec: ModelSpec, source: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError, HFValidationError) as error:
-        raise ConfigError(
-            f"No model can be read from {source!r} (model {spec.name}). {remedy(source, error)}"
-        ) from error
+        raise ConfigError(f"No model can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
 
 
 def _check_architecture(spec: ModelSpec, config: PreTrainedConfig) -> None:
     found = "seq2seq" if config.is_encoder_decoder else "causal"
     if found != spec.architecture:
         raise ConfigError(
-            f"{spec.path or spec.package or spec.name} holds a {found} model ({config.model_type}), but model.architecture="
-            f"{spec.architecture}. Set model.architecture={found}, or choose other weights."
+            f"{spec.path or spec.package or spec.name} holds a {found} model ({config.model_type}), but "
+            f"model.architecture={spec.architecture}. Set model.architecture={found}, or choose other weights."
         )
 
 
@@ -164,17 +156,18 @@ def _check_complete(spec: ModelSpec, source: str, info: dict) -> None:
     misfits = sorted(str(key) for key in info["mismatched_keys"])
     if absent or misfits:
         raise ConfigError(
-            f"{source} is no complete {spec.architecture} model: {len(absent)} weights are missing and {len(misfits)} have "
-            f"another shape, such as {', '.join((absent + misfits)[:3])}. They would be random numbers. Take the whole "
-            f"checkpoint, one with its language-model head."
+            f"{source} is no complete {spec.architecture} model: {len(absent)} weights are missing and "
+            f"{len(misfits)} have another shape, such as {', '.join((absent + misfits)[:3])}. They would be random "
+            f"numbers. Take the whole checkpoint, one with its language-model head."
         )
 
 
 def _keep_4bit_weights(model: PreTrainedModel) -> None:
     """Turns off the repacking of 4-bit weights at the first evaluation forward on CPUs with AVX512-BF16.
 
-    bitsandbytes 0.50.2 there rounds the block scales to bfloat16 for good and takes a kernel without a backward pass: after
-    one validation the base would be another model, and training would go on with gradients missing, without an error.
+    bitsandbytes 0.50.2 there rounds the block scales to bfloat16 for good and takes a kernel without a backward pass:
+    after one validation the base would be another model, and training would go on with gradients missing, without an
+    error.
     """
     from bitsandbytes.nn import Linear4bit
 
@@ -198,12 +191,13 @@ def remedy(source: str, error: Exception) -> str:
     reason = str(error).strip().split("\n")[0]
     if Path(source).is_dir():
         advice = (
-            "The folder must hold config.json, the tokenizer and whole .safetensors files (pickled .bin files are refused: "
-            "convert them once with `from_pretrained` and `save_pretrained` where you trust them); copy it again if cut."
+            "The folder must hold config.json, the tokenizer and whole .safetensors files (pickled .bin files are "
+            "refused: convert them once with `from_pretrained` and `save_pretrained` where you trust them); copy it "
+            "again if cut."
         )
     else:
         advice = (
-            "Without a network give model.path a local folder or a .gguf file; log in with `hf auth login` if the model asks "
-            "for its terms; a repository without safetensors must be converted once."
+            "Without a network give model.path a local folder or a .gguf file; log in with `hf auth login` if the "
+            "model asks for its terms; a repository without safetensors must be converted once."
         )
     return f"{type(error).__name__}: {reason}. {advice}"

@@ -58,8 +58,8 @@ def packed_inputs(
     if method == "position_ids":
         if attention_implementation == "flash_attention_2" and position_ids.shape[0] != 1:
             raise ConfigError(
-                f"Packing with flash_attention_2 needs one row per micro-batch, not {position_ids.shape[0]}: this kernel "
-                f"finds record borders in a single row only. Set the micro-batch to 1, or model.attention=sdpa."
+                f"Packing with flash_attention_2 needs one row per micro-batch, not {position_ids.shape[0]}: this "
+                f"kernel finds record borders in a single row only. Set the micro-batch to 1, or model.attention=sdpa."
             )
         return {"attention_mask": None, "position_ids": position_ids, "use_cache": False}
     if method == "mask4d":

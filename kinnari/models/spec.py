@@ -1,4 +1,4 @@
-"""What Kinnari must know about a model before its weights are read: one frozen record, one yaml file in `conf/model/` per record."""
+"""What Kinnari must know about a model before its weights are read; each file of `conf/model/` is one such record."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,9 +64,7 @@ class ModelSpec:
             if value not in CHOICES[field]:
                 raise ConfigError(f"model.{field}={value!r} is not known; choose one of {', '.join(CHOICES[field])}.")
         if self.path is None and self.package is None and self.toy is None:
-            raise ConfigError(
-                f"Model {self.name!r} names no weights: set model.path to a hub id, a local folder or a .gguf file."
-            )
+            raise ConfigError(f"Model {self.name!r} names no weights: set model.path to a hub id, a local folder or a .gguf file.")
         if self.toy is not None and "model_type" not in self.toy:
             raise ConfigError(f"Model {self.name!r}: model.toy needs `model_type`, such as llama or t5.")
         if self.max_length < 2:

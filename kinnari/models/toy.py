@@ -1,4 +1,4 @@
-"""Random-weight models of real architectures with a byte tokenizer: they run anywhere, download nothing, read every language."""
+"""Random-weight models of real architectures with a byte tokenizer: they run anywhere and read every language."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def build_toy(spec: ModelSpec, seed: int) -> tuple[PreTrainedModel, PreTrainedTo
 
 
 def save_toy(spec: ModelSpec, seed: int, folder: Path) -> None:
-    """Writes the toy as a Hugging Face folder: from there on it is loaded, quantised and exported like any other model."""
+    """Writes the toy as a Hugging Face folder; from there it is loaded, quantised and exported like any model."""
     model, tokenizer = build_toy(spec, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -53,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint onto the CPU; only tensors and plain containers, never pickled code.
 
         The file is memory-mapped: ranks of one machine share its pages, each reads only what it needs.
-        Raises: FileNotFoundError; CheckpointReadError text in ValueError where the file is torn.
+        Raises: FileNotFoundError; ValueError where the file is torn.
         """
         path = Path(path)
         if not path.is_file():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning_fabric.utilities.seed import reset_seed
 from pytorch_lightning.strategies import DeepSpeedStrategy
+from pytorch_lightning.strategies.deepspeed import remove_module_hooks
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.optim import Optimizer
@@ -106,6 +107,23 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
         )
         return engine, zero_optimizer
 
+    def _initialize_deepspeed_inference(self, model: Module) -> None:
+        """Validation or prediction without training: no optimizer; ZeRO-3 still shards the weights."""
+        import deepspeed
+
+        self._parameter_groups = []
+        remove_module_hooks(model)  # those of an engine that trained it before
+        config: dict[str, Any] = {"train_micro_batch_size_per_gpu": 1}
+        kept = ("fp16", "bf16", "zero_optimization") if self.zero_stage_3 else ("fp16", "bf16")
+        config.update({key: self.config[key] for key in kept if key in self.config})
+        self.model, _, _, _ = deepspeed.initialize(
+            args=argparse.Namespace(device_rank=self.local_rank),
+            config=config,
+            model=model,
+            model_parameters=[],
+            dist_init_required=False,
+        )
+
     # --- gradients ---------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -126,7 +144,8 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
             engine.optimizer.clear_backward_seen_flag()
         if self.zero_stage_3:
             # the order in which parameters are needed is learnt per forward and backward: tell it where one begins
-            engine.optimizer._get_param_coordinator().reset_step()
+            offload = engine.optimizer.parameter_offload if self._is_training else engine.optimizer
+            offload.get_param_coordinator().reset_step()
         engine._forward_prologue((), {})
         try:
             yield
@@ -175,16 +194,22 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
         return parameter.ds_shape if self.zero_stage_3 else parameter.shape
 
     def whole_parameter(self, parameter: Parameter) -> Tensor:
-        return self._zero.whole_master(parameter)
+        if self._is_training:
+            return self._zero.whole_master(parameter)
+        with self._gathered(parameter):
+            return parameter.detach().clone()
 
     def place_parameter(self, parameter: Parameter, value: Tensor) -> None:
         if self._is_training:
             self._zero.place_master(parameter, value)
             return
+        with self._gathered(parameter):
+            parameter.detach().copy_(value)
+
+    def _gathered(self, parameter: Parameter) -> contextlib.AbstractContextManager[Any]:
         import deepspeed
 
-        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage_3):
-            parameter.detach().copy_(value)
+        return deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage_3)
 
     def finish_placing(self) -> None:
         if self._is_training:

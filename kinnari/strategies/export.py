@@ -35,24 +35,20 @@ def rebuild_from_state(
     Raises:
         ValueError: the names or shapes of `trainable_state` are not those of the trained parameters.
     """
-    model = load_model(
-        spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed
-    )
+    model = load_model(spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed)
     # the weights come from the state; checkpointing and the folder the adapter once started from play no part
     model = apply_tuning(model, replace(tuning, gradient_checkpointing=False), spec)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if trained.keys() != trainable_state.keys():
         odd = sorted(trained.keys() ^ trainable_state.keys())
         raise ValueError(
-            f"The trained state does not belong to model {spec.name} with tuning {tuning.name}: {len(odd)} names are on one "
-            f"side only, such as {odd[0]}. Use the model and tuning settings of the run that wrote it."
+            f"The trained state does not belong to model {spec.name} with tuning {tuning.name}: {len(odd)} names are "
+            f"on one side only, such as {odd[0]}. Use the model and tuning settings of the run that wrote it."
         )
     with torch.no_grad():
         for name, parameter in trained.items():
             if parameter.shape != trainable_state[name].shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}."
-                )
+                raise ValueError(f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}.")
             parameter.copy_(trainable_state[name])
     return model.eval()
 
@@ -71,9 +67,7 @@ def export_from_state(
     seed: int,
 ) -> MergeReport | None:
     """Writes the adapter folder, the merged folder or both (None skips one) from the trained tensors alone."""
-    model = rebuild_from_state(
-        spec, tuning, trainable_state, base_dtype=base_dtype, compute_dtype=compute_dtype, seed=seed
-    )
+    model = rebuild_from_state(spec, tuning, trainable_state, base_dtype=base_dtype, compute_dtype=compute_dtype, seed=seed)
     if adapter_folder is not None:
         export_adapter(model, tokenizer, adapter_folder)
     return None if merged_folder is None else export_merged(model, tokenizer, merged_folder, dtype=dtype)

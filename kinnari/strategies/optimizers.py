@@ -50,14 +50,17 @@ def decay_groups(model: nn.Module, weight_decay: float | None = None) -> list[di
     Raises:
         ConfigError: nothing is trainable.
     """
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             vector = _dimensions(parameter) < 2 or name.endswith("bias")
             (kept if vector else decayed).append(parameter)
     if not decayed and not kept:
         raise ConfigError("no parameter is trainable: choose strategy/tuning=full or lora, or unfreeze some layers")
-    first = {"params": decayed} if weight_decay is None else {"params": decayed, "weight_decay": weight_decay}
+    first: dict[str, Any] = (
+        {"params": decayed} if weight_decay is None else {"params": decayed, "weight_decay": weight_decay}
+    )
     groups = [first, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -91,9 +94,9 @@ def build_optimizer(
     first, second = betas
     if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
         raise ConfigError(f"optimizer.betas={list(betas)}: both must lie in [0, 1)")
-    params = list(params)
-    devices = {parameter.device.type for parameter in _parameters(params)}
-    return _BUILDERS[name](params, devices, lr=lr, betas=(first, second), eps=eps, weight_decay=weight_decay)
+    entries: list[Any] = list(params)
+    devices = {parameter.device.type for parameter in _parameters(entries)}
+    return _BUILDERS[name](entries, devices, lr=lr, betas=(first, second), eps=eps, weight_decay=weight_decay)
 
 
 def build_scheduler(
@@ -147,8 +150,8 @@ def _bitsandbytes(class_name: str, params: list, devices: set[str], *, lr, betas
 
     if not devices <= _BITSANDBYTES_DEVICES:
         raise ConfigError(
-            f"bitsandbytes' {class_name} has no kernels for {', '.join(sorted(devices))}: use optimizer=adamw, or build the "
-            "optimizer once the model is on its device"
+            f"bitsandbytes' {class_name} has no kernels for {', '.join(sorted(devices))}: use optimizer=adamw, or build "
+            "the optimizer once the model is on its device"
         )
     if class_name.startswith("Paged") and "cpu" in devices:
         log.warning(

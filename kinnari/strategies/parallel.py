@@ -149,6 +149,8 @@ def _check(name: str, accelerator: str, devices: int, num_nodes: int, precision:
         raise ConfigError(f"accelerator={accelerator!r} is not supported; choose cpu or gpu")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision={precision!r} is not supported; choose one of {', '.join(PRECISIONS)}")
+    if precision == "16-mixed" and accelerator == "cpu" and name.startswith("deepspeed"):
+        raise ConfigError(f"precision=16-mixed under {name} needs a GPU; on the CPU choose 32-true or bf16-mixed")
     if name == "single" and devices * num_nodes != 1:
         raise ConfigError(
             f"strategy/parallel=single runs one rank, but devices={devices} x num_nodes={num_nodes}; choose ddp, or hw.devices=1"

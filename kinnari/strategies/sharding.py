@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from kinnari.errors import ConfigError
 
@@ -52,6 +52,7 @@ def shard_fsdp2(
         )
     _check_trainable_dtype(model)
     _check_packed_weights(model, policy)
+    _keep_quantisation_state(model)
     for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload)
     return fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload)
@@ -71,12 +72,27 @@ def _check_trainable_dtype(model: Module) -> None:
         )
 
 
+def _is_packed(parameter: Parameter) -> bool:
+    return type(parameter).__name__ == "Params4bit"  # by name: bitsandbytes is an optional package
+
+
 def _check_packed_weights(model: Module, policy: MixedPrecisionPolicy) -> None:
     """bitsandbytes keeps packed 4-bit weights in a tensor of a float dtype: casting its numbers destroys the bits."""
     for name, parameter in model.named_parameters():
-        packed = type(parameter).__name__ == "Params4bit"  # by name: bitsandbytes is an optional package
-        if packed and parameter.is_floating_point() and policy.param_dtype not in (None, parameter.dtype):
+        if not _is_packed(parameter):
+            continue
+        if parameter.is_floating_point() and policy.param_dtype not in (None, parameter.dtype):
             raise ConfigError(
                 f"4-bit weight {name} is stored as {parameter.dtype} but this precision gathers weights as"
                 f" {policy.param_dtype}; load it with bnb_4bit_quant_storage={str(policy.param_dtype).removeprefix('torch.')}"
             )
+
+
+def _keep_quantisation_state(model: Module) -> None:
+    """The scales of a 4-bit weight hang on the parameter, which sharding replaces; bitsandbytes then looks for them on the
+    module (0.50.2, `fix_4bit_weight_quant_state_from_module`), where not every way of loading has put them.
+    """
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name == "weight" and _is_packed(parameter):
+                module.quant_state = parameter.quant_state

@@ -42,12 +42,12 @@ class ModelFlops:
     trained_head: bool
     checkpointed: bool
 
-    def useful(self, real_tokens: int, trained_tokens: int) -> float:
+    def useful(self, real_tokens: float, trained_tokens: float) -> float:
         """FLOPs that the step needs."""
         head = self.head * (6 if self.trained_head else 4)
         return real_tokens * (4 * self.body + 2 * self.trained_body) + trained_tokens * head
 
-    def executed(self, real_tokens: int, trained_tokens: int) -> float:
+    def executed(self, real_tokens: float, trained_tokens: float) -> float:
         """FLOPs with those done twice under gradient checkpointing."""
         again = 2 * self.body * real_tokens if self.checkpointed else 0
         return self.useful(real_tokens, trained_tokens) + again
@@ -66,7 +66,7 @@ def model_flops(model: nn.Module, base: PreTrainedModel) -> ModelFlops:
         trained_body=sum(_numel(p) for p in body if p.requires_grad),
         head=head.numel(),
         trained_head=head.requires_grad,
-        checkpointed=base.is_gradient_checkpointing,
+        checkpointed=base.is_activation_checkpointing,
     )
 
 
@@ -87,12 +87,12 @@ class TokenMeter:
         seconds: wall-clock time of the steps.
     """
 
-    real: int = 0
-    total: int = 0
-    trained: int = 0
+    real: float = 0
+    total: float = 0
+    trained: float = 0
     seconds: float = 0.0
 
-    def add(self, *, real: int, total: int, trained: int, seconds: float) -> None:
+    def add(self, *, real: float, total: float, trained: float, seconds: float) -> None:
         """Count one step."""
         self.real += real
         self.total += total

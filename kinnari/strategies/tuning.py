@@ -15,6 +15,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kinnari.errors import ConfigError
+from kinnari.models.export import is_quantized_parameter
 from kinnari.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ class Tuning:
         r: rank of the adapters.
         alpha: the adapters' output is scaled by alpha / r.
         dropout: probability of dropping an adapter input in training.
-        targets: last name components of the adapted linear layers; None takes `ModelSpec.lora_targets`, "all-linear" every
-            linear layer but the head.
+        targets: last name components of the adapted linear layers; None takes `ModelSpec.lora_targets`, "all-linear"
+            every linear layer but the head.
         bias: which bias terms train beside the adapters.
         quant_type: 4-bit code, NormalFloat or plain float.
         double_quant: whether the block scales of the 4-bit base are quantised too (saves 0.4 bit a weight).
@@ -75,8 +76,8 @@ def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: boo
 
     Args:
         compute_dtype: dtype the weights are expanded to for each matrix product.
-        sharded: whether the strategy splits the parameters over ranks (FSDP2, ZeRO-3). Packed 4-bit numbers are then kept
-            in float32, since a shard must be cut from a floating-point parameter.
+        sharded: whether the strategy splits the parameters over ranks (FSDP2, ZeRO-3). Packed 4-bit numbers are then
+            kept in float32, since a shard must be cut from a floating-point parameter.
 
     Raises:
         ConfigError: 8-bit weights under sharding.
@@ -93,8 +94,8 @@ def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: boo
     if tuning.name == "lora_int8":
         if sharded:
             raise ConfigError(
-                "strategy/tuning=lora_int8 keeps int8 weights, which cannot be sharded (integers take no gradient hooks). "
-                "Set strategy/tuning=qlora or lora, or strategy/parallel=ddp."
+                "strategy/tuning=lora_int8 keeps int8 weights, which cannot be sharded (integers take no gradient "
+                "hooks). Set strategy/tuning=qlora or lora, or strategy/parallel=ddp."
             )
         # bitsandbytes 0.50 warns of this cast in every layer of every step; once is enough
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
@@ -109,19 +110,17 @@ def apply_tuning(
 ) -> PreTrainedModel | PeftModel:
     """Marks what is trained, adds adapters where the tuning has them, and says so in the log.
 
-    Trained parameters get `trainable_dtype` (float32: the optimizer's master weights). The frozen base keeps the dtype it
-    was loaded in, norms included: the norms of transformers compute in float32 anyway, and what is trained then is what
-    is sampled from, merged and exported. The mode (train or eval) is left as it was.
+    Trained parameters get `trainable_dtype` (float32: the optimizer's master weights). The frozen base keeps the dtype
+    it was loaded in, norms included: the norms of transformers compute in float32 anyway, and what is trained then is
+    what is sampled from, merged and exported. The mode (train or eval) is left as it was.
 
     Raises:
-        ConfigError: an adapter on the language-model head, a target that names no linear layer, full tuning of a quantised
-            model, or an adapter folder made for another base or shape.
+        ConfigError: an adapter on the language-model head, a target that names no linear layer, full tuning of a
+            quantised model, or an adapter folder made for another base or shape.
     """
     if tuning.name == "full":
-        if model_is_quantized(model):
-            raise ConfigError(
-                "strategy/tuning=full cannot train 4- or 8-bit weights; load the model without quantization."
-            )
+        if any(is_quantized_parameter(parameter) for parameter in model.parameters()):
+            raise ConfigError("strategy/tuning=full cannot train 4- or 8-bit weights; load the model without quantization.")
         model.requires_grad_(True)
         model.to(trainable_dtype)
     elif tuning.adapter is not None:
@@ -133,16 +132,11 @@ def apply_tuning(
             parameter.data = parameter.data.to(trainable_dtype)
     if tuning.gradient_checkpointing:
         base = model.get_base_model() if isinstance(model, PeftModel) else model
-        # reentrant checkpoints drop all gradients below a frozen input; these also keep hooks of sharded strategies in order
-        base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        # reentrant checkpoints would lose the gradients of adapters above a frozen input
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     trainable, total = trainable_parameters(model)
     log.info("%s trains %d of %d parameters (%.2f %%).", tuning.name, trainable, total, 100 * trainable / total)
     return model
-
-
-def model_is_quantized(model: nn.Module) -> bool:
-    """Whether any parameter is a packed 4-bit or an 8-bit one of bitsandbytes."""
-    return any(type(parameter).__name__ in ("Params4bit", "Int8Params") for parameter in model.parameters())
 
 
 def _lora_config(model: PreTrainedModel, tuning: Tuning, spec: ModelSpec) -> LoraConfig:
@@ -174,8 +168,9 @@ def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
     for target in targets:
         if head == target or head.endswith(f".{target}"):
             raise ConfigError(
-                f"tuning.targets holds {target!r}, the language-model head. The head shares its weight with the embedding in "
-                f"many models and computes the loss in chunks; it takes no adapter. Choose from {', '.join(known)}."
+                f"tuning.targets holds {target!r}, the language-model head. The head shares its weight with the "
+                f"embedding in many models and computes the loss in chunks; it takes no adapter. Choose from "
+                f"{', '.join(known)}."
             )
         if not any(name == target or name.endswith(f".{target}") for name in names):
             raise ConfigError(
@@ -191,13 +186,11 @@ def _continue_adapter(model: PreTrainedModel, tuning: Tuning, folder: Path) -> P
         raise ConfigError(f"tuning.adapter={folder} holds no adapter_model.safetensors (pickled adapters are refused).")
     config = PeftConfig.from_pretrained(str(folder))
     if not isinstance(config, LoraConfig):
-        raise ConfigError(
-            f"tuning.adapter={folder} is a {config.peft_type} adapter; only LoRA adapters can be trained on."
-        )
+        raise ConfigError(f"tuning.adapter={folder} is a {config.peft_type} adapter; only LoRA adapters can be trained on.")
     if config.use_dora or config.modules_to_save:
         raise ConfigError(
-            f"tuning.adapter={folder} uses DoRA or fully trained modules (modules_to_save), which this version cannot merge "
-            f"exactly; give a plain LoRA adapter."
+            f"tuning.adapter={folder} uses DoRA or fully trained modules (modules_to_save), which this version "
+            f"cannot merge exactly; give a plain LoRA adapter."
         )
     _check_base(model, config, folder)
     if (config.r, config.lora_alpha) != (tuning.r, tuning.alpha):
@@ -218,8 +211,8 @@ def _continue_adapter(model: PreTrainedModel, tuning: Tuning, folder: Path) -> P
     misfits = [key for key in loaded.missing_keys if "lora_" in key] + loaded.unexpected_keys
     if misfits:
         raise ConfigError(
-            f"The adapter {folder} does not fit {model.name_or_path}: {len(misfits)} of its weights are missing or have no "
-            f"place, such as {misfits[0]}. Take the base it was trained on."
+            f"The adapter {folder} does not fit {model.name_or_path}: {len(misfits)} of its weights are missing or "
+            f"have no place, such as {misfits[0]}. Take the base it was trained on."
         )
     return peft_model
 
@@ -230,7 +223,8 @@ def _check_base(model: PreTrainedModel, config: LoraConfig, folder: Path) -> Non
     if made_for and given and Path(made_for).name != Path(given).name:
         raise ConfigError(
             f"The adapter {folder} was made for {made_for}, not for {given}: on another base its numbers mean nothing. "
-            f"Load that base, or correct base_model_name_or_path in its adapter_config.json if it is the same model moved."
+            f"Load that base, or correct base_model_name_or_path in its adapter_config.json if it is the same model "
+            "moved."
         )
 
 

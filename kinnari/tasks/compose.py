@@ -1,7 +1,7 @@
 """A configuration without the command line, for notebooks and tests.
 
-    from kinnari.tasks.compose import compose
-    cfg = compose(["model=tiny_causal", "strategy=full", "trainer.max_steps=10"])
+from kinnari.tasks.compose import compose
+cfg = compose(["model=tiny_causal", "strategy=full", "trainer.max_steps=10"])
 """
 
 from __future__ import annotations

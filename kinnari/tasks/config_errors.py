@@ -15,6 +15,8 @@ from kinnari.errors import ConfigError
 from kinnari.tasks.compose import conf_folder
 
 WIDTH = 100
+SEVERAL = ("data", "callbacks", "logger", "experiment", "debug")  # groups of which several files make sense at once
+EXTRAS = {"optuna": "sweep", "submitit": "slurm", "wandb": "wandb"}  # part of a name -> the extra that brings it
 _COMMANDS = ("--run", "-r", "--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
 
@@ -44,13 +46,15 @@ def spot_mistakes(argv: Sequence[str]) -> None:
         key = key.lstrip("+~")
         if equals and not key.startswith("-"):
             _spot_dotted_group(key, value, known)
+            _spot_several_options(key, value, known)
 
 
 def _spot_flags(argv: Sequence[str]) -> None:
     commands = [a for a in argv if a.partition("=")[0] in _COMMANDS]
     if len(commands) > 1:
         raise ConfigError(
-            f"{' and '.join(commands)} exclude each other: each says what to do with the configuration. Give one of them; "
+            f"{' and '.join(commands)} exclude each other: each says what to do with the configuration. Give one of "
+            "them; "
             "`--cfg job` shows the configuration of a single run."
         )
     if "--resolve" in argv and not {"--cfg", "-c", "--help", "-h"} & {a.partition("=")[0] for a in argv}:
@@ -61,13 +65,24 @@ def _spot_dotted_group(key: str, value: str, known: dict[str, list[str]]) -> Non
     path = key.replace(".", "/")
     if path != key and path in known and not value.startswith("{"):
         raise ConfigError(
-            f"{key}={value}: `{path}` is a group of files, and a dot would replace its settings by the text {value!r}. Write "
+            f"{key}={value}: `{path}` is a group of files, and a dot would replace its settings by the text {value!r}. "
+            "Write "
             f"{path}={value} (one of {', '.join(known[path])})."
         )
     group = path.removesuffix("/name")
     if group != path and value in known.get(group, ()):
         raise ConfigError(
             f"{key}={value} would change the label and keep the settings of another file. Write {group}={value} to choose it."
+        )
+
+
+def _spot_several_options(key: str, value: str, known: dict[str, list[str]]) -> None:
+    if key in known and key not in SEVERAL and value.startswith("["):
+        options = value.strip("[]").replace(" ", "")
+        raise ConfigError(
+            f"{key}={value}: {key} takes one option, and the last of several would win unseen. Write "
+            f"{key}={options.split(',')[-1]}, "
+            f"or `-m {key}={options}` for one run with each; only {', '.join(SEVERAL)} take a list."
         )
 
 
@@ -118,7 +133,12 @@ def _unknown_option(problem: Any) -> str:
     group, _, option = str(problem.missing_cfg_file).rpartition("/")
     options = list(problem.options or groups().get(group, ()))
     if not options:
-        return f"There is no configuration {problem.missing_cfg_file!r}. {first_line(problem)}"
+        return f"{first_line(problem)} Leave out --config-name and --config-path, or correct them."
+    if not option:
+        return f"{group}= names no file. Its options: {', '.join(options)}."
+    extra = _extra(option)
+    if extra:
+        return f"{group}={option} is not installed. {extra}"
     return f"{group}={option} is unknown.{_nearest(option, options, group + '=')} The options of {group}: {', '.join(options)}."
 
 
@@ -136,7 +156,8 @@ def _unreadable(override: str) -> str:
     key, _, value = override.partition("=")
     inner = value.replace("\\", "\\\\").replace('"', '\\"')
     return (
-        f"{override!r} cannot be read: text with any of ( ) {{ }} [ ] , : = or a quotation mark needs quotes of its own inside "
+        f"{override!r} cannot be read: text with any of ( ) {{ }} [ ] , : = or a quotation mark needs quotes of its "
+        "own inside "
         f"the shell's: '{key}=\"{inner}\"'."
     )
 
@@ -145,13 +166,16 @@ def _not_composed(problem: BaseException) -> str:
     """Hydra's ConfigCompositionException, which says in its text alone what happened."""
     message, cause = str(problem), problem.__cause__
     unknown = re.search(r"Could not (?:override|delete|delete from config\.) '([^']+)'", message)
+    if message.startswith("Could not delete") and unknown and unknown.group(1).partition("=")[0] in groups():
+        return f"{unknown.group(1)} is not what was chosen, so it cannot be removed. Leave out ~{unknown.group(1)}."
     if "Ambiguous value" in message or "requires --multirun" in message:
         return _sweep_without_multirun(message)
     if unknown is not None:
         return _unknown_key(unknown.group(1), _keys_of(cause) or _keys_of_default())
-    added = re.search(r"An item is already at '([^']+)'", message)
+    added = re.search(r"An item is already at '([^']+)'|Multiple values for (\S+)\. To override", message)
     if added:
-        return f"{added.group(1)} exists already, so it is set without the plus sign: {added.group(1)}=VALUE."
+        key = added.group(1) or added.group(2)
+        return f"{key} exists already, so it is set without the plus sign: {key}=VALUE."
     if cause is not None and message != str(cause):
         return f"{message.removeprefix('Error merging override ')}: {_account(cause)}"
     return first_line(cause or problem)
@@ -167,22 +191,38 @@ def _sweep_without_multirun(message: str) -> str:
 
 def _unknown_key(key: str, existing: Sequence[str]) -> str:
     known = [group for group in groups() if not group.startswith("hydra/")]
+    existing = [name for name in existing if name.startswith("hydra.") == key.startswith("hydra.")]
     dotted = key.replace("/", ".")
     if dotted != key and dotted in existing:
         return f"{key} is a setting and not a group of files, so it is written with dots: {dotted}=VALUE."
     if "/" in key:
         return f"There is no group {key!r}.{_nearest(key, known, '')} The groups: {', '.join(known)}."
-    parent = key.rpartition(".")[0]
+    parent, _, leaf = key.rpartition(".")
     siblings = [name.removeprefix(parent + ".").partition(".")[0] for name in existing if name.startswith(parent + ".")]
     listed = f" The settings of {parent}: {', '.join(dict.fromkeys(siblings))}." if parent and siblings else ""
+    elsewhere = [f"{group}={option}" for group, option in _files_with(parent, leaf)]
+    found = f" It belongs to {' and '.join(elsewhere)}." if elsewhere else _nearest(key, existing if parent else [*existing, *known], "")
     return (
-        f"There is no setting {key!r}.{_nearest(key, [*existing, *known], '')}{listed} `python launch.py --cfg job` shows all "
-        f"settings; +{key}=VALUE adds one that the code you call takes."
+        f"There is no setting {key!r}.{found}{listed} `python launch.py --cfg job` shows all settings; +{key}=VALUE "
+        "adds one that "
+        "the code you call takes."
     )
 
 
+def _files_with(parent: str, leaf: str) -> Iterator[tuple[str, str]]:
+    """Options of the group `parent` (dotted) that have a setting `leaf`, while the chosen one has not; or `data.x` -> data, x."""
+    group = parent.replace(".", "/")
+    outer, _, name = group.rpartition("/")
+    if name in groups().get(outer, ()):
+        yield outer, name
+    for option in groups().get(group, ()):
+        text = (conf_folder() / group / f"{option}.yaml").read_text(encoding="utf-8")
+        if re.search(rf"^{re.escape(leaf)}:", text, re.MULTILINE):
+            yield group, option
+
+
 def _keys_of(cause: BaseException | None) -> list[str]:
-    """Dotted names of every setting of the configuration that an OmegaConf exception comes from."""
+    """Dotted names of every value of the configuration that an OmegaConf exception comes from."""
     from omegaconf.errors import OmegaConfBaseException
 
     node = cause.parent_node if isinstance(cause, OmegaConfBaseException) else None
@@ -205,8 +245,7 @@ def _keys_of_default() -> list[str]:
 
 def _dotted(content: Any, prefix: str = "") -> Iterator[str]:
     for name, value in content.items() if isinstance(content, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _dotted(value, f"{prefix}{name}.")
+        yield from _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) and value else (f"{prefix}{name}",)
 
 
 def _bad_value(problem: Any) -> str:
@@ -230,7 +269,13 @@ def _not_built(problem: BaseException) -> str:
     if isinstance(cause, TypeError):
         return f"{name}{where} does not take these settings: {_argument_error(cause)}. Correct or remove the one it names."
     detail = first_line(problem) if cause is None else str(cause).splitlines()[-1]
-    return f"{name}{where} cannot be imported: {detail} Check the spelling of `_target_`, or install the extra that brings it."
+    remedy = _extra(f"{name} {detail}") or "Check the spelling of `_target_`."
+    return f"{name}{where} cannot be imported: {detail} {remedy}"
+
+
+def _extra(name: str) -> str:
+    found = [extra for part, extra in EXTRAS.items() if part in name.lower()]
+    return f"Install the extra that brings it: pip install 'kinnari[{found[0]}]'." if found else ""
 
 
 def _argument_error(cause: BaseException | None) -> str:
@@ -239,7 +284,8 @@ def _argument_error(cause: BaseException | None) -> str:
 
 
 def _full_key(problem: Any) -> str:
-    return str(problem.full_key or problem.key or "a setting")
+    told = re.search(r"full_key: (\S+)", str(problem))
+    return str(problem.full_key or problem.key or (told and told.group(1)) or "A setting")
 
 
 def _nearest(name: str, options: Iterable[str], prefix: str) -> str:
@@ -247,7 +293,7 @@ def _nearest(name: str, options: Iterable[str], prefix: str) -> str:
     options = list(dict.fromkeys(options))
     last = name.rpartition(".")[2]
     same = [option for option in options if option.rpartition(".")[2] == last]
-    close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.75)
     endings = [o for o in options if difflib.SequenceMatcher(None, last.lower(), o.rpartition(".")[2]).ratio() > 0.8]
     found = list(dict.fromkeys([*same, *close, *endings]))[:3]
     return f" Did you mean {' or '.join(prefix + option for option in found)}?" if found else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from transformers.utils import logging as transformers_logging
+
 
 def log_to_terminal(level: int = logging.INFO) -> None:
     """Kinnari's messages on stderr, in the form Hydra gives them in the main process."""
@@ -17,6 +19,9 @@ def log_to_terminal(level: int = logging.INFO) -> None:
 
 
 def quiet_libraries() -> None:
-    """Libraries speak up from warnings on; what they say at info level is about themselves."""
-    for name in ("torch", "transformers", "peft", "deepspeed", "DeepSpeed", "bitsandbytes", "matplotlib", "httpx", "filelock"):
+    """Libraries speak up from warnings on; what they say below that is about themselves."""
+    for name in ("torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "DeepSpeed", "bitsandbytes", "httpx", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # A bar per shard of weights, shown even when loading takes a hundredth of a second.
+    transformers_logging.disable_progress_bar()

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
-from kinnari.strategies.microbatches import agree_max
+from kinnari.strategies.microbatches import sum_over_ranks
 from kinnari.strategies.optimizer_step import StepTotals
 from kinnari.strategies.throughput import TokenMeter
 from kinnari.text.batches import Batch, padding_fraction
@@ -53,12 +54,14 @@ class RunRecorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int
     ) -> None:
-        real, total = padding_fraction(batch)
-        trained = sum(int((b["labels"] != -100).sum()) for b in batch)
-        self.meter.add(real=real, total=total, trained=trained, seconds=time.perf_counter() - self._began)
+        # One small collective a step: token counts of all ranks, and whether any of them was asked to stop. A signal may reach
+        # the ranks in different steps; they must stop after the same one.
+        counts = torch.tensor([*padding_fraction(batch), float(self.interrupted)], dtype=torch.float64)
+        real, total, stop = sum_over_ranks(trainer.strategy, counts).tolist()
+        seconds = time.perf_counter() - self._began
+        self.meter.add(real=int(real), total=int(total), trained=batch[0]["step_tokens"], seconds=seconds)
         self.loss_curve.append(module.tuning.last.loss)
-        # A signal may reach the ranks between different steps; they stop after the same one.
-        if agree_max(trainer.strategy, float(self.interrupted)):
+        if stop:
             self.interrupted = True
             trainer.should_stop = True
 

@@ -19,6 +19,8 @@ from kinnari.tasks.rules import check, parallel_name
 
 log = logging.getLogger(__name__)
 
+ERROR_CHARACTERS = 2000  # of an error in result.json: some carry the text of a whole model
+
 
 def run(cfg: DictConfig) -> Any:
     """What `launch.py` does with a config; returns the metric that `task.metric` names, for sweepers.
@@ -75,7 +77,7 @@ def run_task(cfg: DictConfig) -> dict[str, Any]:
         result = get_method(cfg.task._target_)(cfg)
     except BaseException as problem:
         if first:
-            write_result(cfg, "failed", time.monotonic() - began, {"error": f"{type(problem).__name__}: {problem}"})
+            write_result(cfg, "failed", time.monotonic() - began, {"error": f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS]})
         raise
     status = result.pop("status", "done")
     if first:

@@ -14,9 +14,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import chat_prompts, generate
-from kinnari.models.export import verify_merge
+from kinnari.models.export import export_adapter, export_merged, verify_merge
 from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, latest_intact
-from kinnari.strategies.export import export_from_state, rebuild_from_state
+from kinnari.strategies.export import rebuild_from_state
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.strategies.tuning import trainable_parameters
@@ -24,6 +24,7 @@ from kinnari.tasks import build
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
 from kinnari.tasks.result import thin
+from kinnari.text.conversation import Conversation
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     recorder = RunRecorder(answerer(cfg, data, module) if cfg.task.samples else None)
     trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
     log.info("%s records, %d steps of %d, %s parameters trained", f"{len(data.train_records):,}", total_steps, cfg.batch.global_size, f"{trainable:,}")
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint_to_resume(cfg))
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint_to_resume(cfg), weights_only=True)
     finished = not recorder.interrupted
     save_latest(cfg, trainer)
     result = {
@@ -153,7 +154,7 @@ def save_latest(cfg: DictConfig, trainer: pl.Trainer) -> None:
 
 def answerer(cfg: DictConfig, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
     """() -> the model's answers to the sample prompts; every rank must call it."""
-    asked = [c.prompt() for c in data.held_out_conversations[: cfg.task.samples]]
+    asked = [c.prompt() for c in sampled(cfg, data)]
     prompts = chat_prompts(data.tokenizer, data.template, asked, seq2seq=data.seq2seq)
     settings = build.generation_settings(cfg)
 
@@ -165,6 +166,12 @@ def answerer(cfg: DictConfig, data: pl.LightningDataModule, module: pl.Lightning
         return [a.text for a in answers]
 
     return answer
+
+
+def sampled(cfg: DictConfig, data: pl.LightningDataModule) -> list[Conversation]:
+    """The held-out conversations whose questions are answered before and after, each question once."""
+    by_question = {c.question: c for c in reversed(data.held_out_conversations)}
+    return list(reversed(by_question.values()))[: cfg.task.samples]
 
 
 def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
@@ -195,14 +202,15 @@ def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.Lightni
     folder = Path(cfg.output_dir)
     adapter = None if parts.tuning.name == "full" else folder / "adapter"
     merged = folder / "merged" if cfg.task.export_merged or adapter is None else None
-    dtypes = {"base_dtype": parts.weights, "compute_dtype": parts.compute, "seed": cfg.seed}
     trained = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    export_from_state(
-        parts.spec, parts.tuning, trained, tokenizer, adapter_folder=adapter, merged_folder=merged, dtype=parts.weights, **dtypes
+    model = rebuild_from_state(
+        parts.spec, parts.tuning, trained, base_dtype=parts.weights, compute_dtype=parts.compute, seed=cfg.seed
     )
     result: dict[str, Any] = {"adapter_dir": adapter and str(adapter), "merged_dir": merged and str(merged)}
+    if adapter is not None:
+        export_adapter(model, tokenizer, adapter)
     if merged is not None:
-        model = rebuild_from_state(parts.spec, parts.tuning, trained, **dtypes)
+        export_merged(model, tokenizer, merged, dtype=parts.weights)
         probe = torch.tensor([data.train_records[0][0][:64].tolist()])
         gap = verify_merge(model, merged, probe, dtype=parts.weights)
         result |= {"merge/max_abs_logit_gap": gap.max_abs_logit_gap, "merge/greedy_agreement": gap.greedy_agreement}
@@ -211,8 +219,9 @@ def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.Lightni
 
 def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder) -> list[dict[str, str]]:
     """Question, reference and the answers before and after, side by side."""
-    asked = data.held_out_conversations[: cfg.task.samples] if recorder.answers_after else []
-    rows = zip(asked, recorder.answers_before, recorder.answers_after, strict=False)
+    if not recorder.answers_after:
+        return []
+    rows = zip(sampled(cfg, data), recorder.answers_before, recorder.answers_after, strict=True)
     return [
         {"question": c.prompt()[-1].content, "reference": c.reference(), "before": before, "after": after}
         for c, before, after in rows

@@ -32,7 +32,7 @@ class TestShiftTargets:
     def test_packed_records_have_the_targets_of_their_separate_rows(self, records):
         # the collator's promise: nothing stands before a record's first token
         records = [[IGNORED, *record[1:]] for record in records]
-        labels = torch.tensor([sum(records, [])])
+        labels = torch.tensor([[token for record in records for token in record]])
         segments = torch.tensor([[index for index, record in enumerate(records) for _ in record]])
         apart = [token for record in records for token in shift_targets(torch.tensor([record]))[0].tolist()]
         assert shift_targets(labels, segments)[0].tolist() == apart

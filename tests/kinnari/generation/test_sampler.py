@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig, PreTrainedModel
 
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import Answer, chat_prompts, generate, longest_prompt
@@ -90,13 +93,14 @@ def test_no_prompts_give_no_answers() -> None:
 @pytest.mark.parametrize("model_type", ["llama", "t5"])
 def test_answer_ends_at_eos_and_says_so(model_type: str) -> None:
     model = toy(model_type)
-    first, second = by_hand(model, PROMPTS[0], 2)
-    tokenizer = byte_tokenizer()
-    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(second)
-    model.generation_config.eos_token_id = None
-    answer = generate(model, tokenizer, PROMPTS[:1], greedy())[0]
-    assert answer == Answer(tokenizer.decode([first]), [first, second], finished=True)
-    assert not generate(model, tokenizer, PROMPTS[:1], greedy(max_new_tokens=1))[0].finished
+    prompt = next(p for p in PROMPTS if len(set(by_hand(model, p, 12))) > 1)
+    tokens = by_hand(model, prompt, 12)
+    last = next(i for i in range(1, 12) if tokens[i] not in tokens[:i])
+    model.generation_config.eos_token_id = tokens[last]  # a chat model's own end of turn
+    answer = generate(model, TOKENIZER, [prompt], greedy())[0]
+    assert answer == Answer(TOKENIZER.decode(tokens[:last]), tokens[: last + 1], finished=True)
+    cut = generate(model, TOKENIZER, [prompt], greedy(max_new_tokens=last))[0]
+    assert cut == Answer(TOKENIZER.decode(tokens[:last]), tokens[:last], finished=False)
 
 
 def test_special_tokens_are_not_in_the_text() -> None:
@@ -143,8 +147,17 @@ def test_the_cache_is_used_though_training_has_it_off() -> None:
     assert widths[1:] == [1, 1, 1]
 
 
-def test_training_goes_on_after_answering() -> None:
-    model = get_peft_model(toy(), LoraConfig(r=2, target_modules=["q_proj"]))
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_training_goes_on_after_answering(bits: int | None, tmp_path: Path) -> None:
+    toy(hidden_size=128, intermediate_size=128).save_pretrained(tmp_path)
+    few = {4: BitsAndBytesConfig(load_in_4bit=True), 8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=few, device_map={"": "cpu"})
+    for module in base.modules():
+        if isinstance(module, Linear4bit):
+            # bitsandbytes 0.50.2 repacks 4-bit weights at the first eval forward on CPUs with AVX512-BF16, for good: no
+            # gradient passes through them afterwards.
+            module.support_avx512bf16_for_cpu = False
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
     generate(model, TOKENIZER, PROMPTS, greedy())
     ids = torch.tensor([PROMPTS[0]])
     model(input_ids=ids, labels=ids).loss.backward()

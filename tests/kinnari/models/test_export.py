@@ -31,9 +31,7 @@ def trained(name: str, spec=None, **tuning_changes):
     spec = spec or toy_spec()
     tuning = Tuning(name=name, **tuning_changes)
     torch.manual_seed(0)
-    model = load_model(
-        spec, dtype=torch.float32, quantization=quantization_config(tuning, torch.float32, sharded=False)
-    )
+    model = load_model(spec, dtype=torch.float32, quantization=quantization_config(tuning, torch.float32, sharded=False))
     model = apply_tuning(model, tuning, spec).train()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -90,7 +88,8 @@ from safetensors.torch import save_file
 with torch.no_grad():
     logits = {"adapter": auto_peft.from_pretrained(adapter, dtype=torch.float32).eval()(**inputs).logits,
               "merged": auto.from_pretrained(merged, dtype=torch.float32).eval()(**inputs).logits}
-assert AutoTokenizer.from_pretrained(adapter)("a")["input_ids"] == AutoTokenizer.from_pretrained(merged)("a")["input_ids"]
+tokens = [AutoTokenizer.from_pretrained(folder)("a")["input_ids"] for folder in (adapter, merged)]
+assert tokens[0] == tokens[1]
 assert not [name for name in sys.modules if name.split(".")[0] == "kinnari"]
 save_file({key: value.contiguous() for key, value in logits.items()}, out)
 """

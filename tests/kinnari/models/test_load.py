@@ -47,13 +47,13 @@ def test_a_toy_is_a_folder_that_plain_transformers_loads(folder):
 def test_families_without_sdpa_get_eager():
     xglm = {"model_type": "xglm", "d_model": 32, "ffn_dim": 64, "num_layers": 1, "attention_heads": 4}
     assert load_model(toy_spec(toy=xglm), dtype=torch.float32).config._attn_implementation == "eager"
-    with pytest.raises(ConfigError, match="sdpa|scaled_dot_product"):
+    with pytest.raises(ConfigError, match=r"sdpa|scaled_dot_product"):
         load_model(toy_spec(toy=xglm, attention="sdpa"), dtype=torch.float32)
 
 
 def test_an_encoder_decoder_given_as_causal_is_refused():
     path = model_source(t5_spec())
-    with pytest.raises(ConfigError, match="model.architecture=seq2seq"):
+    with pytest.raises(ConfigError, match=r"model\.architecture=seq2seq"):
         load_model(toy_spec(toy=None, path=path), dtype=torch.float32)
 
 
@@ -90,7 +90,7 @@ def test_a_folder_that_is_not_there_or_holds_no_model_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         load_model(toy_spec(toy=None, path=str(tmp_path / "nowhere")), dtype=torch.float32)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="config.json"):
+    with pytest.raises(ConfigError, match=r"config\.json"):
         load_model(toy_spec(toy=None, path=str(tmp_path / "empty")), dtype=torch.float32)
     with pytest.raises(ConfigError, match="tokenizer"):
         load_tokenizer(toy_spec(toy=None, path=str(tmp_path / "empty")))

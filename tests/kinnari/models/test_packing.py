@@ -67,9 +67,7 @@ def largest_gap(model, method: str, attention: str, rows: int) -> float:
     ids, positions, segments = (torch.cat(part) for part in zip(*packed, strict=True))
     with torch.no_grad():
         together = model(input_ids=ids, **packed_inputs(positions, segments, method, attention, torch.float32)).logits
-        alone = torch.stack(
-            [torch.cat([model(input_ids=torch.tensor([r]), use_cache=False).logits[0] for r in row]) for row in both]
-        )
+        alone = torch.stack([torch.cat([model(input_ids=torch.tensor([r]), use_cache=False).logits[0] for r in row]) for row in both])
     return (together - alone).abs().max().item()
 
 
@@ -139,6 +137,4 @@ def test_flash_attention_refuses_what_it_would_compute_wrongly():
     with pytest.raises(ConfigError, match="4-D"):
         packed_inputs(positions, segments, "mask4d", "flash_attention_2", torch.bfloat16)
     with pytest.raises(ConfigError, match="one row"):
-        packed_inputs(
-            positions.repeat(2, 1), segments.repeat(2, 1), "position_ids", "flash_attention_2", torch.bfloat16
-        )
+        packed_inputs(positions.repeat(2, 1), segments.repeat(2, 1), "position_ids", "flash_attention_2", torch.bfloat16)

@@ -19,9 +19,7 @@ def test_any_text_round_trips_exactly(text):
     assert TOKENIZER.decode(ids) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["สวัสดีชาวโลก ๑๒๓", "안녕하세요, 세계!", "你好，世界。", "こんにちは　世界", "👩‍👩‍👧 🇹🇭 ok ."]
-)
+@pytest.mark.parametrize("text", ["สวัสดีชาวโลก ๑๒๓", "안녕하세요, 세계!", "你好，世界。", "こんにちは　世界", "👩‍👩‍👧 🇹🇭 ok ."])
 def test_asian_scripts_and_emoji_round_trip_exactly(text):
     assert TOKENIZER.decode(TOKENIZER(text)["input_ids"]) == text
 

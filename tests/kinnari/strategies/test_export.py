@@ -44,7 +44,7 @@ def test_rebuilt_model_equals_the_trained_one(name):
 
 def test_both_folders_are_written_from_the_state(tmp_path):
     tuning = Tuning(name="qlora")
-    model, state = trained(tuning)
+    _, state = trained(tuning)
     folders = {"adapter_folder": tmp_path / "adapter", "merged_folder": tmp_path / "merged"}
     report = export_from_state(toy_spec(), tuning, state, load_tokenizer(toy_spec()), **folders, **REBUILD,
                                dtype=torch.float32)  # fmt: skip
@@ -65,5 +65,5 @@ def test_a_state_of_another_run_is_refused(change):
         state[key] = state[key][:, 1:]
     else:
         tuning = Tuning(name="lora", r=4)
-    with pytest.raises(ValueError, match="trained state|shape"):
+    with pytest.raises(ValueError, match=r"trained state|shape"):
         rebuild_from_state(toy_spec(), tuning, state, **REBUILD)

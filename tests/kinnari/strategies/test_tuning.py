@@ -14,7 +14,8 @@ from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config,
 from tests.kinnari.models.specs import LLAMA_TOY, t5_spec, toy_spec
 
 IDS = torch.randint(6, 262, (2, 16), generator=torch.Generator().manual_seed(0))
-# hand count of LLAMA_TOY: embedding and head 262*64 each; a block has q, o 64*64, k, v 64*32, gate, up, down 64*128, norms 2*64
+# hand count of LLAMA_TOY: embedding and head 262*64 each; a block has q, o 64*64, k, v 64*32, gate, up, down 64*128,
+# norms 2*64
 TOTAL = 2 * 262 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64) + 64
 
 
@@ -81,10 +82,7 @@ def test_4bit_base_is_the_same_whatever_holds_it(quant_type, double_quant, stora
 
 def test_4bit_codes_and_double_quantisation_are_told_apart():
     layers = [
-        tuned(Tuning(name="qlora", quant_type=code, double_quant=double))
-        .get_base_model()
-        .model.layers[0]
-        .mlp.up_proj.weight
+        tuned(Tuning(name="qlora", quant_type=code, double_quant=double)).get_base_model().model.layers[0].mlp.up_proj.weight
         for code, double in (("nf4", True), ("nf4", False), ("fp4", True))
     ]
     assert [(w.quant_state.quant_type, w.quant_state.nested) for w in layers] == [
@@ -114,9 +112,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
         torch.manual_seed(1)
         model(input_ids=IDS, labels=IDS).loss.backward()
         grads.append({key: p.grad for key, p in model.named_parameters() if p.requires_grad})
-        assert any(
-            module.gradient_checkpointing for module in model.modules() if type(module).__name__ == "LlamaModel"
-        ) == (checkpointing)
+        assert model.get_base_model().is_gradient_checkpointing == checkpointing
     assert all(torch.allclose(grads[0][key], grads[1][key], atol=1e-6) for key in grads[0])
     assert any(grad.abs().sum() > 0 for grad in grads[1].values())
 
@@ -165,21 +161,15 @@ def test_impossible_settings_are_refused(change):
 
 
 def test_sharding_keeps_4bit_numbers_in_floats_and_refuses_8bit():
-    assert (
-        quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=True).bnb_4bit_quant_storage == torch.float32
-    )
-    assert (
-        quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=False).bnb_4bit_quant_storage == torch.uint8
-    )
+    assert quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=True).bnb_4bit_quant_storage == torch.float32
+    assert quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=False).bnb_4bit_quant_storage == torch.uint8
     assert quantization_config(Tuning(name="lora"), torch.bfloat16, sharded=True) is None
     with pytest.raises(ConfigError, match="qlora"):
         quantization_config(Tuning(name="lora_int8"), torch.bfloat16, sharded=True)
 
 
 def test_full_tuning_of_a_quantised_model_is_refused():
-    model = load_model(
-        toy_spec(), dtype=torch.float32, quantization=quantization_config(Tuning(name="qlora"), torch.float32, False)
-    )
+    model = load_model(toy_spec(), dtype=torch.float32, quantization=quantization_config(Tuning(name="qlora"), torch.float32, False))
     with pytest.raises(ConfigError, match="without quantization"):
         apply_tuning(model, Tuning(name="full"), toy_spec())
 
@@ -220,7 +210,7 @@ def test_an_adapter_of_another_shape_is_refused(adapter, change):
 
 
 def test_a_folder_without_a_safetensors_adapter_is_refused(adapter, tmp_path):
-    with pytest.raises(ConfigError, match="adapter_config.json"):
+    with pytest.raises(ConfigError, match=r"adapter_config\.json"):
         tuned(Tuning(name="lora", adapter=str(tmp_path)))
     (adapter[1] / "adapter_model.safetensors").unlink()
     with pytest.raises(ConfigError, match="pickled"):

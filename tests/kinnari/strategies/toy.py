@@ -21,7 +21,9 @@ STEPS = 6
 GLOBAL_ROWS = 8
 
 
-def toy_model(tuning: str = "full", tied: bool = False, base_dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+def toy_model(
+    tuning: str = "full", tied: bool = False, base_dtype: torch.dtype = torch.float32, recompute: bool = False
+) -> torch.nn.Module:
     """Llama of 2 blocks, hidden 32. Its MLP width 27 is divided by neither two nor three ranks."""
     torch.manual_seed(5)
     config = LlamaConfig(
@@ -37,8 +39,11 @@ def toy_model(tuning: str = "full", tied: bool = False, base_dtype: torch.dtype 
     model = LlamaForCausalLM(config)
     if tuning == "qlora":
         _quantise_blocks(model, base_dtype)
+    if recompute:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if tuning in ("lora", "qlora"):
-        model = get_peft_model(model if tuning == "qlora" else model.to(base_dtype), LoraConfig(r=3, lora_alpha=8, target_modules=["q_proj", "up_proj"]))
+        base = model if tuning == "qlora" else model.to(base_dtype)
+        model = get_peft_model(base, LoraConfig(r=3, lora_alpha=8, target_modules=["q_proj", "up_proj"]))
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 # adapters start with B = 0; not zero here, so that both factors get gradients at the first step
@@ -102,6 +107,7 @@ class ToySFT(pl.LightningModule):
         self.precision, self.clip, self.lr = precision, clip, lr
         self.losses: list[float] = []
         self.norms: list[float] = []
+        self.validated: list[float] = []
 
     def configure_model(self) -> None:
         if self._device_mesh is not None:
@@ -133,6 +139,11 @@ class ToySFT(pl.LightningModule):
         optimizer.zero_grad()
         self.lr_schedulers().step()
         self.losses.append(float(sum_over_ranks(strategy, nll.reshape(1))[0]) / step_tokens)
+
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        logits = self.model(input_ids=batch[0][0]["input_ids"]).logits
+        self.validated.append(float(logits.float().square().mean()))
 
 
 class SaveAt(Callback):

@@ -1,0 +1,207 @@
+"""Every rule: what it refuses, what it says, and the settings beside it that pass."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from kinnari.errors import ConfigError
+from kinnari.tasks.compose import compose
+from kinnari.tasks.config_errors import groups
+from kinnari.tasks.rules import check, parallel_name, resolve_parallel, world_size
+
+
+@cache
+def composed(*groups: str) -> DictConfig:
+    return compose(list(groups))
+
+
+def config(*overrides: str) -> DictConfig:
+    """Choices of groups are composed once each; settings are set on a copy."""
+    chosen = [o for o in overrides if o.partition("=")[0] in groups()]
+    cfg = copy.deepcopy(composed(*chosen))
+    for override in overrides:
+        if override not in chosen:
+            key, _, value = override.partition("=")
+            OmegaConf.update(cfg, key, OmegaConf.create(f"v: {value}").v, force_add=True)
+    return cfg
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(config(*overrides))
+    return str(caught.value)
+
+
+def test_the_default_run_breaks_no_rule():
+    check(config())
+
+
+# What is refused, what the message says, and a remedy it offers, which passes.
+CASES = [
+    # precision
+    ("hw=v100x4 trainer.precision=bf16-mixed", "has no bfloat16", "hw=v100x4 trainer.precision=16-mixed"),
+    ("hw=t4 trainer.precision=bf16-true", "has no bfloat16", "hw=t4 trainer.precision=32-true"),
+    ("hw=v100x1 model.dtype=bfloat16", "model.dtype=bfloat16 on hw=v100x1", "hw=v100x1 model.dtype=float16"),
+    ("trainer.precision=16-mixed", "processors do not compute in float16", "trainer.precision=bf16-mixed"),
+    ("hw=cpux2 strategy/parallel=fsdp trainer.precision=16-mixed", "16-mixed on hw=cpux2", "hw=cpux2 strategy/parallel=fsdp"),
+    ("trainer.precision=bf16", "trainer.precision=bf16 is unknown. Choose one of auto, 32-true", "trainer.precision=bf16-mixed"),
+    (
+        "strategy=full trainer.precision=bf16-true",
+        "without float32 masters",
+        "strategy=full trainer.precision=bf16-true model.dtype=bfloat16",
+    ),
+    ("strategy=full model.dtype=float16", "must be float32", "strategy=full model.dtype=auto"),
+    ("strategy=full model.dtype=bfloat16 trainer.precision=bf16-mixed", "must be float32", "strategy=full model.dtype=float32"),
+    # attention
+    ("hw=v100x1 model.attention=flash_attention_2", "does not run on a Tesla V100", "hw=v100x1 model.attention=sdpa"),
+    ("model.attention=flash_attention_2", "does not run on a CPU", "model.attention=eager"),
+    (
+        "hw=rtx4090 model.attention=flash_attention_2 trainer.precision=32-true",
+        "16-bit numbers alone",
+        "hw=rtx4090 model.attention=sdpa trainer.precision=32-true",
+    ),
+    (
+        "hw=rtx4090 model.attention=flash_attention_2",
+        "borders of records in a single row",
+        "hw=rtx4090 model.attention=flash_attention_2 batch.micro_size=1",
+    ),
+    (
+        "hw=rtx4090 model=xglm564m model.attention=flash_attention_2 batch.micro_size=1",
+        "4-D attention mask",
+        "hw=rtx4090 model=xglm564m model.attention=flash_attention_2 packing=length_grouped",
+    ),
+    # packing
+    ("model=bloomz7b1 packing=packed", "ALiBi", "model=bloomz7b1 packing=length_grouped"),
+    ("model=tiny_seq2seq packing=packed", "encoder-decoder", "model=tiny_seq2seq packing=auto"),
+    ("packing=pack", "packing=pack is unknown. Choose one of auto, none, length_grouped, packed.", "packing=packed"),
+    # strategies
+    ("hw=cpux2 strategy/parallel=single", "strategy/parallel=single runs on one device", "hw=cpux2 strategy/parallel=auto"),
+    ("strategy/parallel=ddp", "Use hw=cpux2", "strategy/parallel=ddp hw=cpux2"),
+    ("hw=rtx4090 strategy/parallel=fsdp", "Use hw.devices=2", "hw=rtx4090 strategy/parallel=fsdp hw.devices=2"),
+    ("strategy/parallel=deepspeed_zero2", "Use hw=cpux2", "strategy/parallel=deepspeed_zero2 hw=rtx4090"),
+    (
+        "hw=cpux2 strategy/tuning=lora_int8 strategy/parallel=fsdp",
+        "8-bit weights are integers",
+        "hw=cpux2 strategy/tuning=lora_int8 strategy/parallel=ddp",
+    ),
+    (
+        "hw=cpux2 strategy/tuning=lora_int8 strategy/parallel=deepspeed_zero3",
+        "8-bit weights are integers",
+        "hw=cpux2 strategy/tuning=lora_int8 strategy/parallel=deepspeed_zero2",
+    ),
+    (
+        "hw=cpux2 strategy/tuning=qlora strategy/parallel=deepspeed_zero3",
+        "4-bit weights survive",
+        "hw=cpux2 strategy/tuning=qlora strategy/parallel=fsdp",
+    ),
+    (
+        "hw=cpux2 strategy/parallel=fsdp strategy.parallel.offload_optimizer=true",
+        "only DeepSpeed",
+        "hw=cpux2 strategy/parallel=deepspeed_zero2 strategy.parallel.offload_optimizer=true",
+    ),
+    # optimizers
+    ("hw=cpux2 strategy/parallel=fsdp optimizer=adamw_8bit", "cannot be sharded", "hw=cpux2 strategy/parallel=ddp optimizer=adamw_8bit"),
+    ("hw=cpux2 strategy/parallel=deepspeed_zero2 optimizer=paged_adamw", "cannot be sharded", "optimizer=paged_adamw"),
+    ("hw=cpux2 strategy/parallel=deepspeed_zero3 optimizer=adafactor", "one number per row and column", "optimizer=adafactor"),
+    ("hw=cpux2 strategy/parallel=fsdp optimizer=lion", "takes whole parameters", "hw=cpux2 strategy/parallel=ddp optimizer=lion"),
+    # batch
+    (
+        "batch.global_size=10",
+        "Use batch.global_size=8 or batch.global_size=12, or batch.micro_size in [1, 2, 5, 10].",
+        "batch.global_size=12",
+    ),
+    ("hw=v100x8", "4 x 8 = 32", "hw=v100x8 batch.micro_size=2"),
+    ("batch.micro_size=0", "batch.micro_size=0 must be a whole number of at least 1.", "batch.micro_size=1"),
+    ("batch.global_size=16.5", "batch.global_size=16.5 must be a whole number", "batch.global_size=16"),
+    # how long
+    ("trainer.max_epochs=null", "both null", "trainer.max_epochs=null trainer.max_steps=3"),
+    ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number of at least 1, or null.", "trainer.max_steps=1"),
+    ("checkpoint.every_n_steps=0", "checkpoint.every_n_steps=0", "checkpoint.every_n_steps=1"),
+    ("trainer.gradient_clip=-1", "trainer.gradient_clip=-1 must be a number of at least 0, or null", "trainer.gradient_clip=null"),
+    ("held_out.fraction=1", "leaves nothing to train on", "held_out.fraction=0"),
+    ("held_out.fraction=-0.1", "held_out.fraction=-0.1", "held_out.fraction=0.5"),
+    ("model.max_length=1", "model.max_length=1", "model.max_length=2"),
+    ("hw.devices=0", "hw.devices=0", "hw.devices=1"),
+    ("optimizer.lr=fast", "optimizer.lr=fast must be a number", "optimizer.lr=1e-5"),
+    # data
+    ("data.chatterbot.weight=0", "data.chatterbot.weight=0 must be above 0", "data.chatterbot.weight=0.5"),
+    ("data.chatterbot.limit=0", "data.chatterbot.limit=0", "data.chatterbot.limit=1"),
+    ("data=alpaca", "data.alpaca.path must be given", "data=alpaca data.alpaca.path=FILE"),
+    # files
+    ("checkpoint.resume=nowhere.ckpt", "checkpoint.resume=nowhere.ckpt does not exist", "checkpoint.resume=auto"),
+    ("model.adapter=nowhere", "holds no adapter_config.json", "model.adapter=null"),
+    # sections
+    ("batch=3", "batch=3 replaces a whole section by one value. Write batch.SETTING=VALUE instead.", ""),
+    ("strategy.parallel=fsdp", "Write strategy/parallel=fsdp instead", "hw=cpux2 strategy/parallel=fsdp"),
+    ("model.template=alpaca", "Write model/template=alpaca instead", "model/template=alpaca"),
+]
+
+
+@pytest.mark.parametrize(("broken", "message", "remedy"), CASES, ids=[broken for broken, _, _ in CASES])
+def test_a_combination_that_cannot_work_is_refused_and_the_remedy_works(broken, message, remedy):
+    assert message in refused(*broken.split())
+    check(config(*remedy.split()))
+
+
+def test_an_emptied_section_is_refused():
+    cfg = config()
+    cfg.scheduler = None
+    with pytest.raises(ConfigError, match="scheduler is empty"):
+        check(cfg)
+
+
+def test_an_adapter_with_full_tuning_is_refused(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "full tuning has no adapter" in refused("strategy=full", f"model.adapter={tmp_path}")
+    check(config("strategy=lora", f"model.adapter={tmp_path}"))
+
+
+def test_a_removed_setting_is_named():
+    cfg = config()
+    OmegaConf.set_struct(cfg, False)
+    del cfg.batch["micro_size"]
+    with pytest.raises(ConfigError, match=r"batch\.micro_size is not set"):
+        check(cfg)
+
+
+def test_rules_of_training_do_not_bind_other_tasks():
+    check(config("task=inspect", "hw=v100x8"))
+    check(config("task=generate", "batch.global_size=10"))
+    assert "has no bfloat16" in refused("task=generate", "hw=t4", "trainer.precision=bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "num_nodes", "resolved"),
+    [("auto", 1, 1, "single"), ("auto", 2, 1, "ddp"), ("auto", 1, 2, "ddp"), ("fsdp", 4, 1, "fsdp"), ("single", 1, 1, "single")],
+)
+def test_auto_is_single_on_one_device_and_ddp_on_more(name, devices, num_nodes, resolved):
+    assert resolve_parallel(name, devices, num_nodes) == resolved
+
+
+def test_an_unknown_parallel_strategy_is_refused():
+    with pytest.raises(ConfigError, match="zero3 is unknown"):
+        resolve_parallel("zero3", 2, 1)
+
+
+def test_ranks_are_devices_times_nodes():
+    cfg = config("hw=v100x4", "hw.num_nodes=3")
+    assert (world_size(cfg), parallel_name(cfg)) == (12, "ddp")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    global_size=st.integers(1, 64), micro_size=st.integers(1, 16), devices=st.integers(1, 8), num_nodes=st.integers(1, 3)
+)  # fmt: skip
+def test_batch_sizes_pass_exactly_when_they_divide(global_size, micro_size, devices, num_nodes):
+    cfg = config(f"batch.global_size={global_size}", f"batch.micro_size={micro_size}", f"hw.devices={devices}", f"hw.num_nodes={num_nodes}")
+    if global_size % (micro_size * devices * num_nodes) == 0:
+        check(cfg)
+    else:
+        with pytest.raises(ConfigError, match=r"is not a multiple of"):
+            check(cfg)
