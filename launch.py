@@ -4,6 +4,7 @@ A Hydra configuration becomes one task, and the task's metric is returned to the
 print or complete a configuration.
 """
 
+import logging
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ from omegaconf import DictConfig
 
 from kinnari.tasks.compose import conf_folder
 from kinnari.tasks.config_errors import explain, is_users_mistake, spot_mistakes
+
+log = logging.getLogger(__name__)
 
 # conf/hydra/launcher/submitit_slurm.yaml adds our settings to the launcher's own of that name, which hydra 1.3 still does and
 # announces with a warning that no user can act on.
@@ -33,9 +36,11 @@ def launch(cfg: DictConfig) -> Any:
     try:
         return run(cfg)
     except Exception as problem:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # the sweeper has to hear of it, and names the trial
-        stop(problem)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            stop(problem)
+        if is_users_mistake(problem):
+            log.error(explain(problem))  # now: Hydra tells of it only after the last trial
+        raise
 
 
 def stop(problem: Exception) -> NoReturn:

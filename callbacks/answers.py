@@ -50,6 +50,4 @@ def answer(
 ) -> list[Answer]:
     """Greedy or seeded answers, computed in the precision of training."""
     with trainer.strategy.precision_plugin.forward_context():
-        return generate(
-            pl_module.model, questions.tokenizer, prompts, questions.settings, synced=needs_all_ranks(trainer)
-        )
+        return generate(pl_module.model, questions.tokenizer, prompts, questions.settings, synced=needs_all_ranks(trainer))

@@ -69,9 +69,7 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
 
 
-def write_export(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, state: Mapping[str, Tensor], folder: Path
-) -> None:
+def write_export(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, state: Mapping[str, Tensor], folder: Path) -> None:
     """Write from the gathered tensors, since the model's own may be shards; the folder appears only when it is whole."""
     work, before = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".before")
     for leftover in (work, before):

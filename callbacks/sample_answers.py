@@ -42,9 +42,7 @@ class SampleAnswers(pl.Callback):
         self.every_n_steps, self.count, self.seed = every_n_steps, count, seed
         self._questions: HeldOutQuestions | None = None
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step % self.every_n_steps:
             return
         if not (trainer.is_global_zero or needs_all_ranks(trainer)):

@@ -1,9 +1,9 @@
 """The one sampler: prompts -> answers, for sample logging, evaluation, rollouts and chat.
 
-    prompts of unequal length     [[5 8 3 2], [7 4]]
-    causal: padded on the left    5 8 3 2 | answer ...        so that every answer begins in the same column
-                                  . . 7 4 | answer ...
-    seq2seq: padded on the right, as in training; the answer is what the decoder says
+prompts of unequal length     [[5 8 3 2], [7 4]]
+causal: padded on the left    5 8 3 2 | answer ...        so that every answer begins in the same column
+                              . . 7 4 | answer ...
+seq2seq: padded on the right, as in training; the answer is what the decoder says
 """
 
 from __future__ import annotations

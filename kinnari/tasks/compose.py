@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def conf_folder() -> Path:
-    """The folder of `config.yaml`: beside the package in a source tree, inside it once installed.
+    """The folder of `config.yaml`: inside the package once installed, beside it in a source tree.
 
     Raises:
         ConfigError: neither is there.
     """
     package = Path(__file__).resolve().parents[1]
-    places = (package.parent / "conf", package / "conf")
+    places = (package / "conf", package.parent / "conf")
     for place in places:
         if (place / "config.yaml").is_file():
             return place

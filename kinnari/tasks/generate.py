@@ -22,9 +22,7 @@ def generate(cfg: DictConfig) -> dict[str, Any]:
     seq2seq = model.config.is_encoder_decoder
     prompts = sampler.chat_prompts(tokenizer, build.template(cfg), conversations, seq2seq=seq2seq)
     with progress_line("answering", len(prompts)) as advance:
-        answers = sampler.generate(
-            model, tokenizer, prompts, build.generation_settings(cfg), seed=cfg.seed, on_progress=advance
-        )
+        answers = sampler.generate(model, tokenizer, prompts, build.generation_settings(cfg), seed=cfg.seed, on_progress=advance)
     console = Console()
     for question, answer in zip(questions, answers, strict=True):
         cut = "" if answer.finished else " …"

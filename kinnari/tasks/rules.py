@@ -27,8 +27,9 @@ _SECTIONS = ("model", "strategy", "hw", "data", "optimizer", "scheduler", "gener
 
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first rule that `cfg` breaks."""
-    _sections_are_mappings(OmegaConf.to_container(cfg, resolve=False))
-    values = OmegaConf.to_container(cfg, resolve=True)
+    unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+    _sections_are_mappings(unresolved)
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
     _nothing_is_missing(values)
     for rule in _RULES:
         rule(values)
@@ -79,7 +80,8 @@ def _sections_are_mappings(c: Config) -> None:
     nodes = {name: c.get(name) for name in _SECTIONS}
     for group in ("strategy/parallel", "strategy/tuning", "model/template"):
         parent, child = group.split("/")
-        nodes[group] = nodes[parent].get(child) if isinstance(nodes[parent], Mapping) else {}
+        section = nodes[parent]
+        nodes[group] = section.get(child) if isinstance(section, Mapping) else {}
     for name, node in nodes.items():
         if isinstance(node, Mapping):
             continue

@@ -57,8 +57,8 @@ class ToySource:
 def toy_llama(tied: bool = False) -> PreTrainedModel:
     torch.manual_seed(3)
     tokenizer = byte_tokenizer()
-    sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    ids = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=tied, **sizes, **ids)
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
@@ -100,7 +100,7 @@ def fit(tmp_path: Path) -> Fit:
     """`fit(*callbacks, model=..., steps=4, **trainer_options)` trains the toy and returns the trainer."""
 
     def run(*callbacks: pl.Callback, model: PreTrainedModel | None = None, steps: int = 4, lr: float = 1e-2, **options: Any) -> pl.Trainer:
-        defaults: dict[str, Any] = dict(logger=False, num_sanity_val_steps=0, val_check_interval=2)
+        defaults: dict[str, Any] = {"logger": False, "num_sanity_val_steps": 0, "val_check_interval": 2}
         trainer = pl.Trainer(
             accelerator="cpu",
             max_steps=steps,

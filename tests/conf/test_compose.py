@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -180,6 +184,21 @@ def test_compose_inside_another_hydra_application_leaves_it_alone():
         assert hydra_compose("config", overrides=["hw=t4"]).hw.name == "t4"
 
 
+def test_the_folder_is_found_inside_an_installed_package(tmp_path):
+    source = conf_folder().parent
+    package = tmp_path / "site" / "kinnari"
+    (package / "tasks").mkdir(parents=True)
+    for file in ("__init__.py", "errors.py", "tasks/__init__.py", "tasks/compose.py", "tasks/config_errors.py"):
+        shutil.copy(source / "kinnari" / file, package / file)
+    shutil.copytree(conf_folder(), package / "conf")
+    (package.parent / "conf").mkdir()  # another project's
+    (package.parent / "conf" / "config.yaml").write_text("foreign: true\n")
+    program = "from kinnari.tasks.compose import compose, conf_folder; print(conf_folder()); print(compose(['hw=t4']).hw.name)"
+    env = os.environ | {"PYTHONPATH": str(package.parent)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(package / "conf"), "t4"]
+
+
 # --- SLURM ----------------------------------------------------------------------------------------------------------------
 
 
@@ -199,14 +218,3 @@ def test_a_slurm_job_has_one_task_per_node_and_all_its_gpus():
 def test_a_slurm_job_on_processors_asks_for_no_gpu():
     launcher = _slurm("hw=cpux2")
     assert (launcher.nodes, launcher.gpus_per_node, launcher.cpus_per_gpu) == (1, None, None)
-
-
-def test_the_batch_script_says_what_the_profile_says(tmp_path):
-    slurm = pytest.importorskip("submitit.slurm.slurm")
-    launcher = OmegaConf.to_container(_slurm("hw=v100x4", "hw.num_nodes=3", "hydra.launcher.partition=gpu", "hydra.sweep.dir=x"))
-    names = {"nodes", "tasks_per_node", "gpus_per_node", "cpus_per_gpu", "timeout_min", "partition", "signal_delay_s"}
-    asked = {key: value for key, value in launcher.items() if key in names}
-    parameters = slurm.SlurmExecutor._convert_parameters(asked)
-    script = slurm._make_sbatch_string(command="true", folder=tmp_path, **parameters)
-    for line in ("nodes=3", "ntasks-per-node=1", "gpus-per-node=4", "cpus-per-gpu=8", "time=1440", "partition=gpu", "signal=USR2@180"):
-        assert f"#SBATCH --{line}\n" in script, script

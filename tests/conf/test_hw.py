@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kinnari.tasks.compose import compose
@@ -31,8 +33,8 @@ def test_a_profile_has_every_key_and_its_own_name(profiles, name):
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_name_says_how_many_devices_there_are(profiles, name):
-    _, _, count = name.rpartition("x")
-    assert profiles[name].devices == (int(count) if count.isdigit() else 1)
+    count = re.fullmatch(r"(?:cpu|[a-z]\d+)x(\d)", name)
+    assert profiles[name].devices == (int(count.group(1)) if count else 1)
     assert profiles[name].num_nodes == 1
 
 

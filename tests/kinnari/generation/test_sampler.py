@@ -22,13 +22,13 @@ from kinnari.text.template import Template
 TOKENIZER = byte_tokenizer()
 PROMPTS = [[1, 40, 41, 42, 90, 91, 14, 77, 78], [1, 50], [1, 60, 61, 62], [99, 98, 97, 96, 95], [1, 9, 8]]
 CAUSAL = {
-    "llama": dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2),
-    "qwen2": dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2),
-    "gpt2": dict(n_embd=32, n_layer=2, n_head=4),
-    "opt": dict(hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32),
-    "xglm": dict(d_model=32, ffn_dim=48, num_layers=2, attention_heads=4),
-    "bloom": dict(hidden_size=32, n_layer=2, n_head=4),
-    "falcon": dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
+    "llama": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "qwen2": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
+    "opt": {"hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32},
+    "xglm": {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
 
 
@@ -37,10 +37,10 @@ def toy(model_type: str = "llama", **options) -> PreTrainedModel:
     auto = AutoModelForCausalLM
     if model_type == "t5":
         auto = AutoModelForSeq2SeqLM
-        sizes = dict(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0, dropout_rate=0.5)
+        sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0, "dropout_rate": 0.5}
     else:
         sizes = CAUSAL[model_type]
-    ids = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     model = auto.from_config(AutoConfig.for_model(model_type, vocab_size=len(TOKENIZER), **ids, **{**sizes, **options}))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -201,14 +201,14 @@ def test_empty_and_too_long_prompts_are_refused() -> None:
     assert longest_prompt(model, greedy()) == 4
     with pytest.raises(ConfigError, match="Prompt 1 has no token"):
         generate(model, TOKENIZER, [[1], []], greedy())
-    with pytest.raises(ConfigError, match="9 tokens.*at most 4"):
+    with pytest.raises(ConfigError, match=r"9 tokens.*at most 4"):
         generate(model, TOKENIZER, PROMPTS, greedy())
     assert longest_prompt(toy("t5"), greedy()) is None
 
 
 def template(**fields) -> Template:
-    texts = dict(name="t", system="{content}\n", user="<|im_start|>{content}\n", user_with_context=None)
-    rest = dict(assistant_start="A:", after_eos="", default_system=None, bos=True)
+    texts = {"name": "t", "system": "{content}\n", "user": "<|im_start|>{content}\n", "user_with_context": None}
+    rest = {"assistant_start": "A:", "after_eos": "", "default_system": None, "bos": True}
     return Template(**{**texts, **rest, **fields})
 
 

@@ -45,7 +45,7 @@ def _train_each(names: tuple[str, ...], options: dict[str, Any]) -> dict[str, di
 
 
 @pytest.mark.slow
-def test_three_ranks_that_divide_no_shape_and_share_rows_unevenly(one_thread: None) -> None:
+def test_ddp_ranks_may_have_unequal_numbers_of_micro_batches(one_thread: None) -> None:
     # 8 rows over 3 ranks: 3, 3, 2 rows = 2, 2, 1 micro-batches; equal numbers are a rule of the sharded ones, not of ddp
     one = train("single")
     three = run_ranks(_train_each, 3, ("ddp",), {}, timeout_s=120)[0]["ddp"]

@@ -24,7 +24,7 @@ GLOBAL_ROWS = 8
 def toy_model(
     tuning: str = "full", tied: bool = False, base_dtype: torch.dtype = torch.float32, recompute: bool = False
 ) -> torch.nn.Module:
-    """Llama of 2 blocks, hidden 32. Its MLP width 27 is divided by neither two nor three ranks."""
+    """Llama of 2 blocks, hidden 32. Its MLP width 27 is odd: two ranks hold unequal shards."""
     torch.manual_seed(5)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
