@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from kinnari.errors import RankFailed
 from kinnari.tasks.compose import conf_folder
 from kinnari.tasks.config_errors import explain, is_users_mistake, spot_mistakes
 
@@ -38,13 +39,18 @@ def launch(cfg: DictConfig) -> Any:
     except Exception as problem:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             stop(problem)
+        # Now: Hydra tells of it only after the last trial.
         if is_users_mistake(problem):
-            log.error(explain(problem))  # now: Hydra tells of it only after the last trial
+            log.error(explain(problem))
+        else:
+            log.error("trial %s failed: %s", HydraConfig.get().job.num, problem, exc_info=not isinstance(problem, RankFailed))
         raise
 
 
 def stop(problem: Exception) -> NoReturn:
-    """Exit with status 2 and one paragraph if the user can mend it, else raise: a traceback and status 1."""
+    """Exit with status 2 and one paragraph if the user can mend it, with a rank's status, else raise: a traceback and status 1."""
+    if isinstance(problem, RankFailed):
+        sys.exit(problem.status)  # the rank has told why
     if TRACEBACK_WANTED or not is_users_mistake(problem):
         raise problem
     print(explain(problem), file=sys.stderr)

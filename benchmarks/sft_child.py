@@ -80,16 +80,16 @@ class StepLog:
 class TimedSteps(pl.Callback):
     """Fills a StepLog from Kinnari's trainer."""
 
-    def __init__(self, log: StepLog) -> None:
-        self.log = log
+    def __init__(self, steps: StepLog) -> None:
+        self.steps = steps  # not `self.log`: Lightning sets that name to the module's own `log`
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.log.begin()
+        self.steps.begin()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int
     ) -> None:
-        self.log.add(**step_counts(batch), loss=module.tuning.last.loss)
+        self.steps.add(**step_counts(batch), loss=module.tuning.last.loss)
 
 
 def step_counts(batches: list[Batch]) -> dict[str, int]:
@@ -207,7 +207,7 @@ def main() -> None:
         else:
             from sft_trl import trl_run
 
-            log = trl_run(settings, cfg, parts, tokenizer, data, steps, StepLog)
+            log = trl_run(settings, cfg, parts, tokenizer, data, steps)
         print(json.dumps(log.result()))
 
 

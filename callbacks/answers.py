@@ -33,7 +33,8 @@ class HeldOutQuestions:
         candidates = [c for c in data.held_out_conversations if c.record_id in usable]
         random.Random(seed).shuffle(candidates)
         prompts = chat_prompts(data.tokenizer, data.template, [c.prompt() for c in candidates], seq2seq=data.seq2seq)
-        most = longest_prompt(pl_module.model, settings)
+        model: Any = pl_module.model
+        most = longest_prompt(model, settings)
         chosen = [(c, p) for c, p in zip(candidates, prompts, strict=True) if most is None or len(p) <= most][:count]
         self.conversations: list[Conversation] = [c for c, _ in chosen]
         self.prompts: list[list[int]] = [p for _, p in chosen]
@@ -49,5 +50,6 @@ def answer(
     trainer: pl.Trainer, pl_module: pl.LightningModule, questions: HeldOutQuestions, prompts: Sequence[Sequence[int]]
 ) -> list[Answer]:
     """Greedy or seeded answers, computed in the precision of training."""
+    model: Any = pl_module.model
     with trainer.strategy.precision_plugin.forward_context():
-        return generate(pl_module.model, questions.tokenizer, prompts, questions.settings, synced=needs_all_ranks(trainer))
+        return generate(model, questions.tokenizer, prompts, questions.settings, synced=needs_all_ranks(trainer))

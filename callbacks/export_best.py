@@ -48,7 +48,8 @@ class ExportBest(pl.Callback):
         state = trainer.strategy.lightning_module_state_dict()  # collective: every rank takes part, rank 0 receives
         if trainer.is_global_zero:
             tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-            write_export(pl_module.model, tokenizer, without_prefix(state), self.folder)
+            model: Any = pl_module.model
+            write_export(model, tokenizer, without_prefix(state), self.folder)
             log.info("%s=%.4f at step %d is the best so far: exported to %s", self.monitor, value, trainer.global_step, self.folder)
         trainer.strategy.barrier("export_best")
 
@@ -76,7 +77,7 @@ def write_export(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokeni
         shutil.rmtree(leftover, ignore_errors=True)
     if isinstance(model, PeftModel):
         # save_embedding_layers=False: the default asks the hub whether the vocabulary grew; ours never does.
-        model.save_pretrained(work, state_dict=dict(state), save_embedding_layers=False)
+        model.save_pretrained(str(work), state_dict=dict(state), save_embedding_layers=False)
     else:
         _save_whole(model, state, work)
     tokenizer.save_pretrained(work)

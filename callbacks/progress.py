@@ -56,7 +56,8 @@ class Progress(pl.Callback):
         self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
         if not trainer.is_global_zero:
             return
-        state = f"loss {pl_module.tuning.last.loss:.4f}, {self._rate:,.0f} trained tokens/s, {self._left(now)} left"
+        tuning: Any = pl_module.tuning
+        state = f"loss {tuning.last.loss:.4f}, {self._rate:,.0f} trained tokens/s, {self._left(now)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._steps, state=state)
         elif now - self._last_line >= self.every_s or self._steps == self._total:

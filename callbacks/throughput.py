@@ -34,8 +34,9 @@ class Throughput(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # Now, because under ZeRO-3 a parameter that is partitioned has no elements.
-        model = pl_module.model
-        self.flops = model_flops(model, model.get_base_model() if isinstance(model, PeftModel) else model)
+        model: Any = pl_module.model
+        base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.flops = model_flops(model, base)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: list[Batch], batch_idx: int) -> None:
         now = time.perf_counter()

@@ -55,10 +55,10 @@ class InstructionDataModule(pl.LightningDataModule):
         tokenizer: PreTrainedTokenizerBase,
         template: Template,
         *,
-        global_size: int,
-        micro_size: int,
-        packing: str,
-        max_length: int,
+        global_size: int = 16,
+        micro_size: int = 4,
+        packing: str = "length_grouped",
+        max_length: int = 512,
         seq2seq: bool = False,
         held_out_fraction: float = 0.05,
         held_out_most: int = 256,
@@ -137,8 +137,11 @@ class InstructionDataModule(pl.LightningDataModule):
             for item in source.read():
                 if isinstance(item, Reject):
                     rejects.append(item)
-                elif source.limit is None or len(mine) < source.limit:
+                else:
                     mine.append(item)
+            if source.limit is not None and source.limit < len(mine):
+                drawn = np.random.default_rng(self.seed).choice(len(mine), size=source.limit, replace=False)
+                mine = [mine[i] for i in sorted(drawn)]
             if not mine:
                 raise ConfigError(_all_bad(source, rejects))
             if rejects:

@@ -23,17 +23,24 @@ class CausalLMSFT(pl.LightningModule):
     Args:
         model: a Hugging Face causal model, tuned as it will be trained (plain, or wrapped by PEFT).
         settings: optimizer, schedule, loss.
-        packing: how packed rows are kept apart for this family: position_ids | mask4d | none.
-        attention: the attention implementation the model was loaded with: sdpa | eager | flash_attention_2.
+        packing: how packed rows are kept apart for this family: position_ids | mask4d, or none, which refuses packed rows
+            (`model.packing` of the model's file in conf/model says which).
+        attention: the attention implementation the model was loaded with: sdpa | eager | flash_attention_2; None asks it.
     """
 
-    def __init__(self, model: PreTrainedModel, settings: FineTuningSettings, packing: str, attention: str = "sdpa") -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: FineTuningSettings | None = None,
+        packing: str = "none",
+        attention: str | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.head = install_loss_head(model)
-        self.packing, self.attention = packing, attention
-        self.tuning = FineTuning(settings)
+        self.packing, self.attention = packing, attention or model.config._attn_implementation
+        self.tuning = FineTuning(settings or FineTuningSettings())
 
     def forward(self, batch: Batch) -> Tensor:
         """Micro-batch -> [2] float32: sum of token losses in nats, number of right predictions."""
@@ -62,4 +69,4 @@ class CausalLMSFT(pl.LightningModule):
         self.tuning.shard(self, self.model)
 
     def configure_optimizers(self) -> dict:
-        return self.tuning.configure_optimizers(self.model)
+        return self.tuning.configure_optimizers(self, self.model)

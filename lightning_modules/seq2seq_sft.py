@@ -23,12 +23,12 @@ class Seq2SeqSFT(pl.LightningModule):
         settings: optimizer, schedule, loss.
     """
 
-    def __init__(self, model: PreTrainedModel, settings: FineTuningSettings) -> None:
+    def __init__(self, model: PreTrainedModel, settings: FineTuningSettings | None = None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.head = install_loss_head(model)
-        self.tuning = FineTuning(settings)
+        self.tuning = FineTuning(settings or FineTuningSettings())
 
     def forward(self, batch: Batch) -> Tensor:
         """Micro-batch -> [2] float32: sum of token losses in nats, number of right predictions."""
@@ -63,7 +63,7 @@ class Seq2SeqSFT(pl.LightningModule):
         self.tuning.shard(self, self.model)
 
     def configure_optimizers(self) -> dict:
-        return self.tuning.configure_optimizers(self.model)
+        return self.tuning.configure_optimizers(self, self.model)
 
 
 def shifted_right(labels: Tensor, config: PretrainedConfig) -> Tensor:

@@ -29,10 +29,10 @@ class Alpaca:
     """
 
     path: str
-    language: str
-    licence: str
-    limit: int | None
-    weight: float
+    language: str = "en"
+    licence: str = "unknown"
+    limit: int | None = None
+    weight: float = 1.0
     name: str = "alpaca"
 
     def files(self) -> list[Path]:

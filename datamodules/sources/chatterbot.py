@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,11 @@ class ChatterBot:
         subjects: file names without ending to keep (coding, tech_support, ...); None for all.
     """
 
-    languages: list[str]
-    subjects: list[str] | None
-    licence: str
-    limit: int | None
-    weight: float
+    languages: list[str] = field(default_factory=lambda: ["english"])
+    subjects: list[str] | None = None
+    licence: str = "BSD-3-Clause"
+    limit: int | None = None
+    weight: float = 1.0
     name: str = "chatterbot"
 
     def files(self) -> list[Path]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -102,7 +103,7 @@ def longest_prompt(model: PreTrainedModel | PeftModel, settings: GenerationSetti
     return positions if config.is_encoder_decoder else positions - settings.max_new_tokens
 
 
-def _check_lengths(model: nn.Module, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> None:
+def _check_lengths(model: PreTrainedModel | PeftModel, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> None:
     most = longest_prompt(model, settings)
     for i, prompt in enumerate(prompts):
         if not prompt:
@@ -115,7 +116,8 @@ def _check_lengths(model: nn.Module, prompts: Sequence[Sequence[int]], settings:
 
 
 def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    return base
 
 
 def _transformers_config(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings) -> GenerationConfig:
@@ -167,16 +169,17 @@ def _answering(model: nn.Module, base: PreTrainedModel, config: GenerationConfig
             group.reshard()  # the root group stays gathered after a forward that no backward follows
 
 
-def _answer_batch(model: nn.Module, prompts: list[Sequence[int]], config: GenerationConfig, synced: bool) -> Tensor:
+def _answer_batch(model: PreTrainedModel | PeftModel, prompts: list[Sequence[int]], config: GenerationConfig, synced: bool) -> Tensor:
     """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token)."""
     base = _base(model)
     seq2seq = base.config.is_encoder_decoder
     ids, mask = pad_rows(prompts, config.pad_token_id, left=not seq2seq)
-    device = base.get_input_embeddings().weight.device
+    device = _device(base)
     # PEFT's generate calls the model inside, so that the hooks of the outermost FSDP2 group would not fire by themselves.
     register_fsdp_forward_method(model, "generate")
     try:
-        rows = model.generate(
+        generates: Any = model
+        rows = generates.generate(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=torch.from_numpy(mask).to(device),
             generation_config=config,
@@ -191,10 +194,15 @@ def _answer(row: Tensor, tokenizer: PreTrainedTokenizerBase, eos: list[int]) -> 
     token_ids = row.tolist()
     ends = [i for i, token in enumerate(token_ids) if token in eos]
     said = token_ids[: ends[0]] if ends else token_ids
-    text = tokenizer.decode(said, skip_special_tokens=True)
+    text = str(tokenizer.decode(said, skip_special_tokens=True))
     return Answer(text, token_ids[: len(said) + 1], finished=bool(ends))
 
 
 def _cuda_devices(base: PreTrainedModel) -> list[torch.device]:
-    device = base.get_input_embeddings().weight.device
+    device = _device(base)
     return [device] if device.type == "cuda" else []
+
+
+def _device(base: PreTrainedModel) -> torch.device:
+    """Where the input ids are needed."""
+    return next(base.get_input_embeddings().parameters()).device

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from kinnari.errors import RunStopped
+
 log = logging.getLogger(__name__)
 
 _STEP_IN_NAME = re.compile(r"step=(\d+)\.ckpt$")
 
 
-class CheckpointWriteError(OSError):
+class CheckpointWriteError(RunStopped, OSError):
     """A checkpoint could not be written; the files that were there before are untouched."""
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
+from kinnari.errors import ConfigError
 from kinnari.functional.labels import perplexity
 from kinnari.strategies.microbatches import step_with_clipping, sum_over_ranks
 from kinnari.strategies.optimizer_step import MicroBatchRunner, StepTotals, TrainingStopped, trainable
-from kinnari.strategies.optimizers import decay_groups
+from kinnari.strategies.optimizers import build_optimizer, build_scheduler, decay_groups
 from kinnari.strategies.sharding import shard_fsdp2
 from kinnari.text.batches import Batch
 
@@ -26,9 +29,9 @@ class FineTuningSettings:
     """How a fine-tuning module trains.
 
     Args:
-        optimizer: parameter groups -> optimizer (Hydra: `_partial_`).
+        optimizer: parameter groups -> optimizer (Hydra: `_partial_`); by default what LoRA usually takes.
         scheduler: (optimizer, total_steps) -> scheduler stepped once per optimizer step.
-        total_steps: optimizer steps of the whole run.
+        total_steps: optimizer steps of the whole run; None asks the trainer (max_steps, or max_epochs over the data).
         weight_decay: of the groups that decay; biases and norms never do.
         gradient_clip: largest norm of the whole gradient, None for no clipping.
         chunked_loss: compute the loss without ever holding the full logits.
@@ -38,9 +41,9 @@ class FineTuningSettings:
         seed: of dropout.
     """
 
-    optimizer: Callable[[list[dict]], torch.optim.Optimizer]
-    scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler]
-    total_steps: int
+    optimizer: Callable[[list[dict]], torch.optim.Optimizer] = partial(build_optimizer, name="adamw", lr=2e-4)
+    scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] = partial(build_scheduler, name="cosine", warmup_ratio=0.03)
+    total_steps: int | None = None
     weight_decay: float = 0.0
     gradient_clip: float | None = 1.0
     chunked_loss: bool = True
@@ -74,10 +77,17 @@ class FineTuning:
             mesh = module.device_mesh["data_parallel"]
             shard_fsdp2(model, self.settings.block_classes, mesh, self.settings.precision)
 
-    def configure_optimizers(self, model: nn.Module) -> dict:
-        """Optimizer over decay groups and its scheduler, in Lightning's form."""
+    def configure_optimizers(self, module: pl.LightningModule, model: nn.Module) -> dict:
+        """Optimizer over decay groups and its scheduler, in Lightning's form.
+
+        Raises:
+            ConfigError: neither the settings nor the trainer say how long the run is.
+        """
         optimizer = self.settings.optimizer(decay_groups(model, self.settings.weight_decay))
-        return {"optimizer": optimizer, "lr_scheduler": self.settings.scheduler(optimizer, total_steps=self.settings.total_steps)}
+        steps = self.settings.total_steps or module.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ConfigError("The schedule needs an end: give pl.Trainer max_steps or max_epochs, or FineTuningSettings total_steps.")
+        return {"optimizer": optimizer, "lr_scheduler": self.settings.scheduler(optimizer, total_steps=int(steps))}
 
     def step(self, module: pl.LightningModule, batches: list[Batch], totals_of: Callable[[Batch], Tensor]) -> StepTotals:
         """One optimizer step: accumulate, check, clip, update, log."""

@@ -19,13 +19,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.strategies.microbatches import agree_max, loss_factor, micro_batch_sync, sum_gradients, sum_over_ranks
 from kinnari.text.batches import Batch, halve
 
 log = logging.getLogger(__name__)
 
 
-class TrainingStopped(RuntimeError):
+class TrainingStopped(RunStopped):
     """Training cannot go on for a reason that is in the data or the numbers, not in the configuration's form."""
 
 
@@ -68,8 +69,9 @@ class MicroBatchRunner:
             totals_of: forward of one micro-batch -> [2] (sum of token losses, right predictions).
 
         Raises:
-            torch.OutOfMemoryError: if memory ran out with one row per micro-batch, or under a sharded strategy, whose
-                ranks cannot agree to go back in the middle of a step (the launcher starts them again with smaller ones).
+            ConfigError: if memory ran out with one row per micro-batch.
+            torch.OutOfMemoryError: under a sharded strategy, whose ranks cannot agree to go back in the middle of a step (the
+                launcher starts them again with smaller micro-batches).
         """
         strategy = module.trainer.strategy
         while True:
@@ -105,8 +107,8 @@ class MicroBatchRunner:
         rows = max(piece["input_ids"].shape[0] for piece in pieces)
         if agree_max(module.trainer.strategy, float(rows)) == 1:
             width = max(piece["input_ids"].shape[1] for piece in pieces)
-            raise torch.OutOfMemoryError(
-                f"A single row of {width} tokens does not fit into memory. Lower model.max_length, "
+            raise ConfigError(
+                f"Out of memory: a single row of {width} tokens does not fit. Lower model.max_length, "
                 "set strategy.tuning.gradient_checkpointing=true, or choose strategy=qlora or strategy/parallel=fsdp."
             )
         self.halvings += 1

@@ -12,9 +12,12 @@ here is a lower bound. PaLM's MFU does not count what gradient checkpointing com
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +25,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 GIB = 2**30
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +138,28 @@ class TokenMeter:
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """Highest memory use so far in GiB: allocated by torch on a CUDA device, resident in this process on the CPU."""
+    """Highest memory use in GiB: allocated by torch on a CUDA device, resident in this process on the CPU.
+
+    Since the process began, or since `forget_peak_memory` where the system lets it forget.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
+    # On Linux not ru_maxrss, which begins with what the parent process held and forgets nothing.
+    lines = STATUS.read_text().splitlines() if STATUS.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / GIB  # VmHWM:   123456 kB
     return resident_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, sys.platform) / GIB
+
+
+def forget_peak_memory() -> None:
+    """Free what an earlier run of this process left behind, and measure the peak from here on (trials of a sweep)."""
+    gc.collect()  # a trainer, its module and its callbacks refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # Linux only, and not in every container; then the peak is that of the process
+        CLEAR_REFS.write_text("5")  # 5 resets VmHWM (proc(5))
 
 
 def resident_bytes(maxrss: int, platform: str) -> int:

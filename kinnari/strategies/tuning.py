@@ -38,7 +38,7 @@ class Tuning:
         bias: which bias terms train beside the adapters.
         quant_type: 4-bit code, NormalFloat or plain float.
         double_quant: whether the block scales of the 4-bit base are quantised too (saves 0.4 bit a weight).
-        quant_storage: dtype the packed 4-bit numbers are kept in; None takes uint8, or float32 under sharding.
+        quant_storage: dtype the packed 4-bit numbers are kept in; None takes uint8, or the compute dtype under sharding.
         adapter: folder of an existing PEFT adapter to train on; its rank and targets then hold.
         gradient_checkpointing: recompute block activations in the backward pass; less memory, about a third slower.
     """
@@ -77,13 +77,14 @@ def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: boo
     Args:
         compute_dtype: dtype the weights are expanded to for each matrix product.
         sharded: whether the strategy splits the parameters over ranks (FSDP2, ZeRO-3). Packed 4-bit numbers are then
-            kept in float32, since a shard must be cut from a floating-point parameter.
+            kept in the compute dtype, since a shard must be cut from a floating-point parameter.
 
     Raises:
         ConfigError: 8-bit weights under sharding.
     """
     if tuning.name == "qlora":
-        storage = tuning.quant_storage or ("float32" if sharded else "uint8")
+        # fsdp gathers a group in the compute dtype: packed numbers kept in another one would be cast, and so destroyed
+        storage = tuning.quant_storage or (str(compute_dtype).removeprefix("torch.") if sharded else "uint8")
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=tuning.quant_type,

@@ -131,6 +131,12 @@ def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBas
     return apply_tuning(model, parts.tuning, parts.spec)
 
 
+def load_for_training(cfg: DictConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model as `strategy/tuning=` trains it, and its tokenizer: for a notebook with a `pl.Trainer` of its own."""
+    tokens = tokenizer(cfg)
+    return tuned_model(cfg, parts(cfg), tokens), tokens
+
+
 def local_device(cfg: DictConfig) -> torch.device:
     """Where quantised weights are made; strategies move all others themselves."""
     from kinnari.strategies.parallel import cluster_environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -11,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kinnari.tasks.config_errors import explain, is_users_mistake
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -22,6 +25,7 @@ def main() -> None:
     from kinnari.tasks.run import run_task
 
     log_to_terminal()
+    log.info("%s", who_am_i(cfg))
     try:
         run_task(cfg)
     except Exception as problem:
@@ -36,6 +40,16 @@ def main() -> None:
             print(explain(problem), file=sys.stderr)
         sys.stderr.flush()
         os._exit(2)
+
+
+def who_am_i(cfg: DictConfig) -> str:
+    """This rank's own account of what it received; in every rank's log, where they can be compared."""
+    from kinnari.tasks.result import config_hash
+
+    return (
+        f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: config_hash={config_hash(cfg)} seed={cfg.seed} "
+        f"optimizer.lr={cfg.optimizer.lr} batch.global_size={cfg.batch.global_size} batch.micro_size={cfg.batch.micro_size}"
+    )
 
 
 def _die_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from kinnari.strategies.microbatches import sum_over_ranks
 from kinnari.strategies.optimizer_step import StepTotals
 from kinnari.strategies.throughput import TokenMeter
+from kinnari.tasks.interruption import StopRequest
 from kinnari.text.batches import Batch, padding_fraction
 
 
@@ -31,18 +31,13 @@ class RunRecorder(pl.Callback):
         self.answers_before: list[str] = []
         self.answers_after: list[str] = []
         self.validation = StepTotals(0.0, 0, 0)
+        self.stop = StopRequest()
         self.interrupted = False
         self._began = 0.0
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Lightning's own handler raises wherever the signal arrives; this one lets the step end, so the checkpoint is whole.
-        signal.signal(signal.SIGTERM, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self.interrupted = True
-
     def on_sanity_check_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.loss_before = module.tuning.validation.loss
+        if self.loss_before is None:  # a resumed run has it from its checkpoint
+            self.loss_before = module.tuning.validation.loss
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.answer is not None and not self.answers_before:
@@ -56,7 +51,7 @@ class RunRecorder(pl.Callback):
     ) -> None:
         # One small collective a step: token counts of all ranks, and whether any of them was asked to stop. A signal may reach
         # the ranks in different steps; they must stop after the same one.
-        counts = torch.tensor([*padding_fraction(batch), float(self.interrupted)], dtype=torch.float64)
+        counts = torch.tensor([*padding_fraction(batch), float(self.stop.made)], dtype=torch.float64)
         real, total, stop = sum_over_ranks(trainer.strategy, counts).tolist()
         seconds = time.perf_counter() - self._began
         self.meter.add(real=int(real), total=int(total), trained=batch[0]["step_tokens"], seconds=seconds)

@@ -26,9 +26,14 @@ def config_hash(cfg: DictConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def result_file(cfg: DictConfig) -> Path:
+    """Where the result of a run is."""
+    return Path(cfg.output_dir) / "result.json"
+
+
 def write_result(cfg: DictConfig, status: str, seconds: float, values: dict[str, Any]) -> Path:
     """Write `output_dir/result.json`, replacing it whole; numbers that are not finite become null."""
-    path = Path(cfg.output_dir) / "result.json"
+    path = result_file(cfg)
     path.parent.mkdir(parents=True, exist_ok=True)
     head = {"task": cfg.task.name, "status": status, "seconds": round(seconds, 2), "config_hash": config_hash(cfg)}
     document = {**head, **values, "versions": versions()}
@@ -40,7 +45,7 @@ def write_result(cfg: DictConfig, status: str, seconds: float, values: dict[str,
 
 def read_result(cfg: DictConfig) -> dict[str, Any]:
     """The result that a rank wrote."""
-    return json.loads((Path(cfg.output_dir) / "result.json").read_text(encoding="utf-8"))
+    return json.loads(result_file(cfg).read_text(encoding="utf-8"))
 
 
 def thin(curve: list[float]) -> list[float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kinnari.errors import ConfigError
+from kinnari.errors import ConfigError, RankFailed
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
 from kinnari.tasks.rules import check, parallel_name
 
@@ -27,21 +29,39 @@ def run(cfg: DictConfig) -> Any:
 
     Raises:
         ConfigError: a setting or combination cannot work.
-        SystemExit: with the status of the first rank that failed.
+        RankFailed: a rank ended with an error.
+        SystemExit: the trial of a sweep was interrupted: the trials after it must not start.
     """
     check(cfg)
     frozen = freeze(cfg)
-    if not needs_ranks(frozen):
-        result = run_task(frozen)
-    else:
-        result = _run_on_ranks(frozen)
-    return None if frozen.task.metric is None else result[frozen.task.metric]
+    result = _run_on_ranks(frozen) if needs_ranks(frozen) else run_task(frozen)
+    if result["status"] == "interrupted" and in_sweep():
+        log.warning("interrupted: no further trial starts; the same command with output_dir and checkpoint.resume=auto goes on")
+        raise SystemExit(128 + signal.SIGTERM)
+    return None if frozen.task.metric is None else metric(frozen.task.metric, result)
+
+
+def metric(name: str, result: dict[str, Any]) -> float:
+    """What a sweep compares; NaN where the task could not measure it (result.json says null).
+
+    Raises:
+        ConfigError: the task does not report such a number.
+    """
+    numbers = sorted(key for key, value in result.items() if value is None or isinstance(value, int | float))
+    if name not in numbers:
+        raise ConfigError(f"task.metric={name} is not reported by this task; choose one of {', '.join(numbers)}.")
+    return math.nan if result[name] is None else float(result[name])
+
+
+def in_sweep() -> bool:
+    """Whether this process runs the trials of a sweep, one after the other."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def freeze(cfg: DictConfig) -> DictConfig:
     """A copy without interpolations whose `output_dir` is the folder of this very job, written to `config.yaml` there."""
     source = copy.deepcopy(cfg)
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if in_sweep():
         # `output_dir` names the sweep; each of its jobs has a folder of its own.
         source.output_dir = HydraConfig.get().runtime.output_dir
     source.output_dir = str(Path(source.output_dir).absolute())
@@ -67,35 +87,46 @@ def needs_ranks(cfg: DictConfig) -> bool:
 def run_task(cfg: DictConfig) -> dict[str, Any]:
     """Run the task of a frozen config in this process, and write result.json (on rank 0 where there are ranks)."""
     from kinnari.strategies.parallel import cluster_environment
+    from kinnari.strategies.throughput import forget_peak_memory
     from kinnari.tasks.logs import quiet_libraries
     from kinnari.tasks.result import write_result
 
     quiet_libraries()
+    forget_peak_memory()
     began = time.monotonic()
     first = cluster_environment().global_rank() == 0
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         result = get_method(cfg.task._target_)(cfg)
     except BaseException as problem:
         if first:
             write_result(cfg, "failed", time.monotonic() - began, {"error": f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS]})
         raise
-    status = result.pop("status", "done")
+    finally:
+        # Training waits with SIGTERM until its step has ended; that must not go on after it, least of all in the next trial.
+        if signal.getsignal(signal.SIGTERM) is not on_sigterm:
+            signal.signal(signal.SIGTERM, on_sigterm)
+    result = {"status": "done"} | result
     if first:
-        path = write_result(cfg, status, time.monotonic() - began, result)
+        path = write_result(cfg, result["status"], time.monotonic() - began, result)
         log.info("result: %s", path)
     return result
 
 
 def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:
-    from kinnari.tasks.result import read_result
+    from kinnari.tasks.result import read_result, result_file, write_result
 
+    began = time.monotonic()
+    result_file(cfg).unlink(missing_ok=True)  # of an earlier start in this folder
     while True:
         code = run_ranks(save_config(cfg), cfg.hw.devices, cfg.hw.num_nodes, cfg.hw.accelerator == "cpu")
         if code != OUT_OF_MEMORY_EXIT:
             break
         _halve_micro_batches(cfg)
     if code:
-        raise SystemExit(code)
+        if not result_file(cfg).exists():  # rank 0 was killed, or waited for one that was
+            write_result(cfg, "failed", time.monotonic() - began, {"error": f"a rank ended with status {code}"})
+        raise RankFailed(code)
     return read_result(cfg)
 
 

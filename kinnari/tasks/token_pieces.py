@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -39,7 +40,7 @@ class TokenPieces:
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of the text that an ordinary token stands for."""
-        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        token = str(self.tokenizer.convert_ids_to_tokens(token_id))
         fallback = _BYTE_FALLBACK.fullmatch(token)
         if fallback:
             return bytes([int(fallback[1], 16)])
@@ -47,13 +48,13 @@ class TokenPieces:
             return bytes(self._bytes[character] for character in token)
         return token.replace("▁", " ").encode()
 
-    def pieces(self, ids: Sequence[int]) -> list[Piece]:
+    def pieces(self, ids: Sequence[int] | np.ndarray) -> list[Piece]:
         """Pieces in order; their counts add up to `len(ids)`."""
         found: list[Piece] = []
         pending: list[bytes] = []
         for token_id in map(int, ids):
             if token_id in self.special:
-                found += [*_as_hex(pending), Piece(self.tokenizer.convert_ids_to_tokens(token_id), 1, special=True)]
+                found += [*_as_hex(pending), Piece(str(self.tokenizer.convert_ids_to_tokens(token_id)), 1, special=True)]
                 pending = []
                 continue
             pending.append(self.token_bytes(token_id))
@@ -66,7 +67,7 @@ class TokenPieces:
                     pending = []
         return found + _as_hex(pending)
 
-    def strings(self, ids: Sequence[int]) -> list[str]:
+    def strings(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """One string per token: its text, or its bytes where it is only part of a character."""
         strings: list[str] = []
         for piece in self.pieces(ids):

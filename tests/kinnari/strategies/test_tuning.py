@@ -161,7 +161,7 @@ def test_impossible_settings_are_refused(change):
 
 
 def test_sharding_keeps_4bit_numbers_in_floats_and_refuses_8bit():
-    assert quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=True).bnb_4bit_quant_storage == torch.float32
+    assert quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=True).bnb_4bit_quant_storage == torch.bfloat16
     assert quantization_config(Tuning(name="qlora"), torch.bfloat16, sharded=False).bnb_4bit_quant_storage == torch.uint8
     assert quantization_config(Tuning(name="lora"), torch.bfloat16, sharded=True) is None
     with pytest.raises(ConfigError, match="qlora"):
