@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/python launch.py
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kinnari.errors import RankFailed
+from kinnari.errors import RankFailed, RunStopped
 from kinnari.tasks.compose import conf_folder
 from kinnari.tasks.config_errors import explain, is_users_mistake, spot_mistakes
 
@@ -43,18 +43,19 @@ def launch(cfg: DictConfig) -> Any:
         if is_users_mistake(problem):
             log.error(explain(problem))
         else:
-            log.error("trial %s failed: %s", HydraConfig.get().job.num, problem, exc_info=not isinstance(problem, RankFailed))
+            log.error("trial %s failed: %s", HydraConfig.get().job.num, problem, exc_info=not isinstance(problem, RankFailed | RunStopped))
         raise
 
 
 def stop(problem: Exception) -> NoReturn:
-    """Exit with status 2 and one paragraph if the user can mend it, with a rank's status, else raise: a traceback and status 1."""
+    """Exit with one paragraph and status 2 if the user can mend it, 1 if the run cannot go on; a defect keeps its traceback."""
     if isinstance(problem, RankFailed):
         sys.exit(problem.status)  # the rank has told why
-    if TRACEBACK_WANTED or not is_users_mistake(problem):
+    mistake = is_users_mistake(problem)
+    if TRACEBACK_WANTED or not (mistake or isinstance(problem, RunStopped)):
         raise problem
     print(explain(problem), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(2 if mistake else 1)
 
 
 def main() -> None:

@@ -145,7 +145,8 @@ class InstructionDataModule(pl.LightningDataModule):
             if not mine:
                 raise ConfigError(_all_bad(source, rejects))
             if rejects:
-                log.warning("%s: %d rows rejected, %d kept; the rejects are in data/rejects.jsonl", source.name, len(rejects), len(mine))
+                where = "`rejects` of this datamodule" if self.folder is None else self.folder / "rejects.jsonl"
+                log.warning("%s: %d rows rejected, %d kept; the rejects are in %s", source.name, len(rejects), len(mine), where)
             kept += mine
             self.rejects += rejects
         return kept
@@ -160,9 +161,7 @@ class InstructionDataModule(pl.LightningDataModule):
             log.warning("%s: %d records dropped (%s), %d cut at max_length", what, len(records.dropped), reasons or "-", records.num_cut)
         return records
 
-    def _plan(
-        self, records: TokenizedRecords, global_size: int, packing: str, fixed_order: np.ndarray | None = None
-    ) -> BatchPlan:
+    def _plan(self, records: TokenizedRecords, global_size: int, packing: str, fixed_order: np.ndarray | None = None) -> BatchPlan:
         mixing = np.array([self.sources[name].weight for name in records.sources])
         weights = mixing if fixed_order is None else np.ones(len(records))
         return BatchPlan(
@@ -194,16 +193,30 @@ class InstructionDataModule(pl.LightningDataModule):
 
     def lineage(self) -> dict[str, object]:
         """What was trained on: per source files with hash, licence, and counts at each stage."""
-        kept = Counter(self.train_records.sources)
-        held = Counter(self.held_out_records.sources)
+        counts = self.counts()
         return {
             name: {
                 "licence": source.licence,
                 "files": [file_lineage(path) for path in source.files()],
-                "rejected": sum(r.source == source.name for r in self.rejects),
+                **counts[name],
+                "weight": source.weight,
+            }
+            for name, source in self.sources.items()
+        }
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Per source: records trained on and held out, rows rejected as unreadable, records dropped because nothing would be trained."""
+        kept, held = Counter(self.train_records.sources), Counter(self.held_out_records.sources)
+        rejected = Counter(reject.source for reject in self.rejects)
+        conversations = [*self.train_conversations, *self.held_out_conversations]
+        gone = self.train_records.dropped.keys() | self.held_out_records.dropped.keys()
+        dropped = Counter(c.source for c in conversations if c.record_id in gone)
+        return {
+            name: {
                 "train": kept[source.name],
                 "held_out": held[source.name],
-                "weight": source.weight,
+                "rejected": rejected[source.name],
+                "dropped": dropped[source.name],
             }
             for name, source in self.sources.items()
         }

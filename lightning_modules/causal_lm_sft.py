@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from kinnari.functional.labels import shift_targets
 from kinnari.models.head import install_loss_head
 from kinnari.models.packing import packed_inputs
+from kinnari.models.spec import PackingMethod
 from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
 from kinnari.text.batches import Batch
 
@@ -32,7 +34,7 @@ class CausalLMSFT(pl.LightningModule):
         self,
         model: PreTrainedModel,
         settings: FineTuningSettings | None = None,
-        packing: str = "none",
+        packing: PackingMethod = "none",
         attention: str | None = None,
     ) -> None:
         super().__init__()
@@ -68,5 +70,5 @@ class CausalLMSFT(pl.LightningModule):
     def configure_model(self) -> None:
         self.tuning.shard(self, self.model)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return self.tuning.configure_optimizers(self, self.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -62,7 +63,7 @@ class Seq2SeqSFT(pl.LightningModule):
     def configure_model(self) -> None:
         self.tuning.shard(self, self.model)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return self.tuning.configure_optimizers(self, self.model)
 
 

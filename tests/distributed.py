@@ -43,9 +43,7 @@ def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, ti
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
-def start_ranks(
-    function: Callable[..., Any], world_size: int, folder: Path, arguments: tuple[Any, ...]
-) -> list[BaseProcess]:
+def start_ranks(function: Callable[..., Any], world_size: int, folder: Path, arguments: tuple[Any, ...]) -> list[BaseProcess]:
     context = multiprocessing.get_context("spawn")
     port = free_port()
     processes = []
@@ -69,9 +67,7 @@ def _wait(processes: list[BaseProcess], timeout_s: float) -> None:
         raise TimeoutError(f"ranks {hanging} still ran after {timeout_s} s")
 
 
-def _rank(
-    function: Callable[..., Any], rank: int, world_size: int, port: int, folder: Path, arguments: tuple[Any, ...]
-) -> None:
+def _rank(function: Callable[..., Any], rank: int, world_size: int, port: int, folder: Path, arguments: tuple[Any, ...]) -> None:
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),

@@ -78,6 +78,4 @@ def perplexity(nll_sum: float, count: int) -> float:
 
 def _check_same_shape(labels: Tensor, segment_ids: Tensor) -> None:
     if labels.shape != segment_ids.shape:
-        raise ValueError(
-            f"labels are {tuple(labels.shape)} and segment_ids {tuple(segment_ids.shape)}: both must be [B, T]"
-        )
+        raise ValueError(f"labels are {tuple(labels.shape)} and segment_ids {tuple(segment_ids.shape)}: both must be [B, T]")

@@ -81,12 +81,8 @@ def linear_cross_entropy(
     if chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size}: a chunk holds at least one token; pass None for the default")
     dtype = _matmul_dtype(hidden, weight)
-    needs_grad = (
-        torch.is_grad_enabled()
-    )  # inside a Function the inputs no longer tell: no_grad leaves needs_input_grad true
-    nll_sum, correct = _ChunkedCrossEntropy.apply(
-        hidden, weight, bias, targets, dtype, chunk_size, softcap, logit_scale, needs_grad
-    )
+    needs_grad = torch.is_grad_enabled()  # inside a Function the inputs no longer tell: no_grad leaves needs_input_grad true
+    nll_sum, correct = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, dtype, chunk_size, softcap, logit_scale, needs_grad)
     return LinearCrossEntropy(nll_sum, correct)
 
 
@@ -249,12 +245,9 @@ def _loss_dtype(matmul_dtype: torch.dtype) -> torch.dtype:
 def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
-            f"hidden is {tuple(hidden.shape)} and weight {tuple(weight.shape)}: [N, H] and [V, H] are needed; "
-            "flatten the batch first"
+            f"hidden is {tuple(hidden.shape)} and weight {tuple(weight.shape)}: [N, H] and [V, H] are needed; flatten the batch first"
         )
     if targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"targets is {tuple(targets.shape)} for hidden {tuple(hidden.shape)}: one target a row is needed, [N]"
-        )
+        raise ValueError(f"targets is {tuple(targets.shape)} for hidden {tuple(hidden.shape)}: one target a row is needed, [N]")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias is {tuple(bias.shape)} for weight {tuple(weight.shape)}: [V] is needed")

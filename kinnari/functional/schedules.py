@@ -18,20 +18,14 @@ def resolve_warmup(total_steps: int, *, warmup_ratio: float | None = None, warmu
         ValueError: both are given, a ratio outside [0, 1], or more warmup than there are steps.
     """
     if warmup_ratio is not None and warmup_steps is not None:
-        raise ValueError(
-            f"warmup_ratio={warmup_ratio} and warmup_steps={warmup_steps}: give one of them and null for the other"
-        )
+        raise ValueError(f"warmup_ratio={warmup_ratio} and warmup_steps={warmup_steps}: give one of them and null for the other")
     if warmup_ratio is not None:
         if not 0.0 <= warmup_ratio <= 1.0:
-            raise ValueError(
-                f"warmup_ratio={warmup_ratio}: it is a share of the run, 0 to 1; for a number of steps use warmup_steps"
-            )
+            raise ValueError(f"warmup_ratio={warmup_ratio}: it is a share of the run, 0 to 1; for a number of steps use warmup_steps")
         return math.ceil(warmup_ratio * total_steps)
     steps = warmup_steps or 0
     if not 0 <= steps <= total_steps:
-        raise ValueError(
-            f"warmup_steps={steps} of total_steps={total_steps}: warmup must end within the run; lower warmup_steps"
-        )
+        raise ValueError(f"warmup_steps={steps} of total_steps={total_steps}: warmup must end within the run; lower warmup_steps")
     return steps
 
 
@@ -60,9 +54,7 @@ def cosine(step: int, *, total_steps: int, warmup_steps: int = 0, floor: float =
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * _progress(step, total_steps, warmup_steps)))
 
 
-def warmup_decay(
-    step: int, *, total_steps: int, warmup_steps: int = 0, warmup_type: str = "log", floor: float = 0.0
-) -> float:
+def warmup_decay(step: int, *, total_steps: int, warmup_steps: int = 0, warmup_type: str = "log", floor: float = 0.0) -> float:
     """DeepSpeed's WarmupDecayLR: warmup by the logarithm of the step (or linearly), then a straight line down.
 
         log:     log(step + 1) / log(W),     linear: step / W,     W = max(2, warmup_steps)
@@ -88,9 +80,7 @@ def warmup_decay(
     return floor + (1.0 - floor) * gamma
 
 
-def one_cycle(
-    step: int, *, total_steps: int, warmup_steps: int = 0, div_factor: float = 25.0, final_div_factor: float = 1e4
-) -> float:
+def one_cycle(step: int, *, total_steps: int, warmup_steps: int = 0, div_factor: float = 25.0, final_div_factor: float = 1e4) -> float:
     """Half a cosine up from 1 / div_factor to 1 over the warmup, then one down to 1 / (div_factor * final_div_factor).
 
     The learning rate of torch's OneCycleLR with two phases, pct_start = warmup_steps / total_steps and the momentum

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -70,7 +71,7 @@ def export_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, fo
 
     def write(work: Path) -> None:
         # save_embedding_layers=False: the default asks the hub whether the vocabulary grew; ours never does
-        peft_model.save_pretrained(work, safe_serialization=True, save_embedding_layers=False)
+        peft_model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
         tokenizer.save_pretrained(work)
 
     return _written_whole(Path(folder), write)
@@ -93,7 +94,7 @@ def export_merged(
     Returns:
         What was written. `verify_merge` measures the gap to `model`.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     merged = _empty_copy(base)
     state = {name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype) for name, tensor in merged_weights(base)}
     merged.load_state_dict(state, strict=False, assign=True)
@@ -130,7 +131,7 @@ def merged_weights(base: nn.Module) -> Iterator[tuple[str, Tensor]]:
         summed.add(f"{name}.weight")
         yield f"{name}.weight", weight
     saved = base.state_dict().keys()
-    tensors = dict(base.named_parameters(remove_duplicate=False))
+    tensors: dict[str, Tensor] = dict(base.named_parameters(remove_duplicate=False))
     tensors |= {name: buffer for name, buffer in base.named_buffers(remove_duplicate=False) if name in saved}
     adapter_prefixes = tuple(f"{name}." for name in adapted)
     for key, tensor in tensors.items():
@@ -144,7 +145,7 @@ def merged_weights(base: nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield name, tensor.detach()
 
 
-def _float_weight(layer: nn.Module) -> Tensor:
+def _float_weight(layer: Any) -> Tensor:
     """[out, in] float32 weight of a layer, expanded from 4 or 8 bits where it is held so; the layer is not touched."""
     weight = layer.weight
     if not is_quantized_parameter(weight):
@@ -219,8 +220,8 @@ def verify_merge(model: PreTrainedModel | PeftModel, folder: Path, input_ids: Te
         input_ids: [B, T] int64 without padding; a seq2seq model reads them on both sides.
         dtype: dtype to load the folder in, the one it will be used in.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    auto = AutoModelForSeq2SeqLM if base.config.is_encoder_decoder else AutoModelForCausalLM
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    auto: Any = AutoModelForSeq2SeqLM if base.config.is_encoder_decoder else AutoModelForCausalLM
     device = next(base.parameters()).device
     merged = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device).eval()
     inputs = {"input_ids": input_ids.to(device)}

@@ -89,7 +89,7 @@ def clear_quantizer_mark(model: PreTrainedModel) -> None:
     """
     del model.hf_quantizer
     del model.quantization_method
-    model.is_quantized = False
+    model.is_quantized = False  # type: ignore[assignment]  # a plain attribute of the class
     del model.config.quantization_config
 
 

@@ -191,11 +191,7 @@ def post_head_of(base: PreTrainedModel) -> PostHead | None:
 def _unknown_logit_settings(config: PretrainedConfig) -> dict[str, Any]:
     # the language part of a composite (vision + text, encoder + decoder) keeps such settings in a config of its own
     settings = {**vars(config.get_text_config(decoder=True)), **vars(config)}
-    return {
-        name: settings[name]
-        for name, neutral in _LOGIT_SETTINGS.items()
-        if settings.get(name, neutral) not in (neutral, None)
-    }
+    return {name: settings[name] for name, neutral in _LOGIT_SETTINGS.items() if settings.get(name, neutral) not in (neutral, None)}
 
 
 def _base_model(model: nn.Module) -> PreTrainedModel:
@@ -205,8 +201,7 @@ def _base_model(model: nn.Module) -> PreTrainedModel:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(base, PreTrainedModel):
         raise ConfigError(
-            "a loss head needs a transformers model with a language-model head, bare or in PEFT; "
-            f"this is {type(base).__name__}"
+            f"a loss head needs a transformers model with a language-model head, bare or in PEFT; this is {type(base).__name__}"
         )
     return base
 
@@ -222,8 +217,7 @@ def _check_plain_linear(head: nn.Module | None, base: PreTrainedModel) -> None:
         )
     if "forward" in vars(head):
         raise ConfigError(
-            f"the output head of {name} is offloaded (accelerate replaced its forward): load the model without "
-            "device_map offloading"
+            f"the output head of {name} is offloaded (accelerate replaced its forward): load the model without device_map offloading"
         )
 
 

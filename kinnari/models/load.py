@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
@@ -109,7 +110,7 @@ def load_model(
     """
     source = model_source(spec, seed=seed)
     _check_architecture(spec, _read_config(spec, source))
-    auto = AutoModelForSeq2SeqLM if spec.architecture == "seq2seq" else AutoModelForCausalLM
+    auto: Any = AutoModelForSeq2SeqLM if spec.architecture == "seq2seq" else AutoModelForCausalLM
     # a device map needs no second copy on the CPU; without one, quantised weights would go to the first GPU there is
     placed = quantization is not None or torch.device(device).type != "cpu"
     try:
@@ -178,7 +179,8 @@ def _keep_4bit_weights(model: PreTrainedModel) -> None:
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ConfigError when the tokenizer has ids that the embedding of the model has no row for."""
-    rows = model.get_input_embeddings().num_embeddings
+    embedding: Any = model.get_input_embeddings()
+    rows = embedding.num_embeddings
     if len(tokenizer) > rows:
         raise ConfigError(
             f"The tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows: they do not belong together. "

@@ -16,7 +16,7 @@ from kinnari.errors import RunStopped
 
 log = logging.getLogger(__name__)
 
-_STEP_IN_NAME = re.compile(r"step=(\d+)\.ckpt$")
+_STEP_IN_NAME = re.compile(r"step[=_](\d+)\.ckpt$")
 
 
 class CheckpointWriteError(RunStopped, OSError):
@@ -49,9 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
             raise
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint onto the CPU; only tensors and plain containers, never pickled code.
 
         The file is memory-mapped: ranks of one machine share its pages, each reads only what it needs.
@@ -97,7 +95,7 @@ def is_intact(path: str | Path) -> bool:
 
 
 def checkpoint_step(path: str | Path) -> int | None:
-    """Optimizer step in a name such as `step=00000012.ckpt`, None where there is none."""
+    """Optimizer step in a name such as `step_00000012.ckpt` (ours) or `step=00000012.ckpt` (Lightning's), None where there is none."""
     match = _STEP_IN_NAME.search(Path(path).name)
     return int(match[1]) if match else None
 

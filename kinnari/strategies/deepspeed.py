@@ -46,9 +46,7 @@ def zero_config(
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if offload_parameters:
         if stage != 3:
-            raise ConfigError(
-                f"offload_parameters=true needs ZeRO stage 3, this is stage {stage}: set strategy/parallel=deepspeed_zero3"
-            )
+            raise ConfigError(f"offload_parameters=true needs ZeRO stage 3, this is stage {stage}: set strategy/parallel=deepspeed_zero3")
         zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         "zero_allow_untested_optimizer": True,
@@ -165,9 +163,7 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
         self._check_max_norm(max_norm)
         return float(self.deepspeed_engine.get_global_grad_norm() or 0.0)
 
-    def step_with_clipping(
-        self, optimizer: Optimizer, parameters: Sequence[Parameter], max_norm: float | None
-    ) -> float:
+    def step_with_clipping(self, optimizer: Optimizer, parameters: Sequence[Parameter], max_norm: float | None) -> float:
         self._check_max_norm(max_norm)
         optimizer.step()
         return float(self.deepspeed_engine.get_global_grad_norm())
@@ -255,5 +251,3 @@ def _checked_groups(model: Module, optimizer: Optimizer | None) -> list[list[Par
             " holds: set requires_grad=False on the others"
         )
     return groups
-
-

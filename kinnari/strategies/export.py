@@ -35,9 +35,9 @@ def rebuild_from_state(
     Raises:
         ValueError: the names or shapes of `trainable_state` are not those of the trained parameters.
     """
-    model = load_model(spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed)
+    base = load_model(spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed)
     # the weights come from the state; checkpointing and the folder the adapter once started from play no part
-    model = apply_tuning(model, replace(tuning, gradient_checkpointing=False), spec)
+    model = apply_tuning(base, replace(tuning, gradient_checkpointing=False), spec)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if trained.keys() != trainable_state.keys():
         odd = sorted(trained.keys() ^ trainable_state.keys())
@@ -69,5 +69,6 @@ def export_from_state(
     """Writes the adapter folder, the merged folder or both (None skips one) from the trained tensors alone."""
     model = rebuild_from_state(spec, tuning, trainable_state, base_dtype=base_dtype, compute_dtype=compute_dtype, seed=seed)
     if adapter_folder is not None:
+        assert isinstance(model, PeftModel)
         export_adapter(model, tokenizer, adapter_folder)
     return None if merged_folder is None else export_merged(model, tokenizer, merged_folder, dtype=dtype)

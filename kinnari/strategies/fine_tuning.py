@@ -7,15 +7,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from kinnari.errors import ConfigError
 from kinnari.functional.labels import perplexity
-from kinnari.strategies.microbatches import step_with_clipping, sum_over_ranks
+from kinnari.strategies.microbatches import gather_texts, step_with_clipping, sum_over_ranks
 from kinnari.strategies.optimizer_step import MicroBatchRunner, StepTotals, TrainingStopped, trainable
 from kinnari.strategies.optimizers import build_optimizer, build_scheduler, decay_groups
 from kinnari.strategies.sharding import shard_fsdp2
@@ -77,7 +79,7 @@ class FineTuning:
             mesh = module.device_mesh["data_parallel"]
             shard_fsdp2(model, self.settings.block_classes, mesh, self.settings.precision)
 
-    def configure_optimizers(self, module: pl.LightningModule, model: nn.Module) -> dict:
+    def configure_optimizers(self, module: pl.LightningModule, model: nn.Module) -> OptimizerLRSchedulerConfig:
         """Optimizer over decay groups and its scheduler, in Lightning's form.
 
         Raises:
@@ -91,11 +93,12 @@ class FineTuning:
 
     def step(self, module: pl.LightningModule, batches: list[Batch], totals_of: Callable[[Batch], Tensor]) -> StepTotals:
         """One optimizer step: accumulate, check, clip, update, log."""
-        optimizer, scheduler = module.optimizers(), module.lr_schedulers()
+        optimizer: Any = module.optimizers()
+        scheduler: Any = module.lr_schedulers()
         self.last = self.runner.run(module, batches, totals_of)
-        self._check_finite(module, batches)
         limit = self.settings.gradient_clip
         self.gradient_norm = step_with_clipping(module.trainer.strategy, optimizer, trainable(module), limit)
+        self._check_finite(module)
         optimizer.zero_grad(set_to_none=True)
         scheduler.step()
         values = {"train/loss": self.last.loss, "train/token_accuracy": self.last.token_accuracy}
@@ -119,21 +122,23 @@ class FineTuning:
         values = {"val/loss": self.validation.loss, "val/perplexity": perplexity(nll_sum, count)}
         module.log_dict(values | {"val/token_accuracy": self.validation.token_accuracy}, prog_bar=True)
 
-    def _check_finite(self, module: pl.LightningModule, batches: list[Batch]) -> None:
-        """Leave the weights alone after a non-finite loss, and stop when it keeps happening."""
-        if torch.isfinite(torch.tensor(self.last.nll_sum)):
+    def _check_finite(self, module: pl.LightningModule) -> None:
+        """Count steps running whose loss or gradient was not finite (they moved no weight), and stop when there are too many.
+
+        The gradients of float16 overflow now and then until the loss scale has settled: there the loss alone is judged.
+        """
+        scaled = self.settings.precision == "16-mixed"
+        if math.isfinite(self.last.nll_sum) and (scaled or math.isfinite(self.gradient_norm)):
             self._bad_steps = 0
             return
         self._bad_steps += 1
-        ids = sorted({record for batch in batches for record in batch["record_ids"]})
-        step = module.trainer.global_step
-        log.warning("step %d: the loss is %s; records of this rank: %s", step, self.last.nll_sum, ", ".join(ids))
+        what = "gradient" if math.isfinite(self.last.nll_sum) else "loss"
+        step = module.trainer.global_step  # 1-based: it has been counted already
+        records = ", ".join(gather_texts(self.runner.suspects()))
+        log.warning("step %d: the %s is not finite, the weights stay as they are; records of the batch: %s", step, what, records)
         if self._bad_steps >= self.settings.nan_patience:
             raise TrainingStopped(
-                f"The loss was not finite in {self._bad_steps} steps running (the last: step {step}, records {', '.join(ids)}). "
-                "Lower optimizer.lr, look at these records with task=inspect, or use trainer.precision=32-true."
+                f"The {what} was not finite in {self._bad_steps} steps running; the last was step {step} with the records {records}. "
+                "The weights are those from before these steps. Lower optimizer.lr, look at these records with task=inspect, or use "
+                "trainer.precision=32-true; trainer.nan_patience sets how many steps are tolerated."
             )
-        # Without gradients the optimizer moves nothing; a loss scaler skips the step by itself, but needs the gradients for it.
-        if self.settings.precision != "16-mixed":
-            for parameter in trainable(module):
-                parameter.grad = None

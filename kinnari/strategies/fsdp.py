@@ -45,9 +45,9 @@ class FullySharded(PortableCheckpoints, GradientRules, ModelParallelStrategy):
         return _whole(parameter.detach())
 
     def place_parameter(self, parameter: Parameter, value: Tensor) -> None:
-        parameter = parameter.detach()
-        if isinstance(parameter, DTensor):
-            parameter.to_local().copy_(_shard(value, parameter).to_local())
+        whole = parameter.detach()
+        if isinstance(whole, DTensor):
+            whole.to_local().copy_(_shard(value, parameter).to_local())
         else:
             parameter.copy_(value)
 

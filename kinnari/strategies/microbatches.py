@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -60,6 +61,9 @@ class GradientRules:
         self, optimizer: Optimizer, parameters: Sequence[Parameter], max_norm: float | None
     ) -> float:
         total_norm = self.clip_gradients(parameters, max_norm)
+        if not math.isfinite(total_norm) and not _has_loss_scaler(self):
+            for parameter in parameters:  # an optimizer leaves a parameter without a gradient alone
+                parameter.grad = None
         optimizer.step()
         return total_norm
 
@@ -107,7 +111,7 @@ def clip_gradients(strategy: Strategy, parameters: Iterable[Parameter], max_norm
 
     Returns: the norm before clipping, without loss scale. Under DeepSpeed the engine clips within its step, so the value
     is that of the step before; `step_with_clipping` gives the right one everywhere. A norm that is not finite is
-    returned as it is and leaves the gradients alone: a loss scaler then skips the step, without one the caller decides.
+    returned as it is and leaves the gradients alone: a loss scaler then skips the step, without one `step_with_clipping` does.
     """
     return gradient_rules(strategy).clip_gradients(list(parameters), max_norm)
 
@@ -138,8 +142,22 @@ def sum_over_ranks(strategy: Strategy, values: Tensor) -> Tensor:
     return summed
 
 
+def gather_texts(texts: Sequence[str]) -> list[str]:
+    """The texts of all ranks, sorted, each once. Collective; slow, for messages about an error."""
+    if not _has_peers():
+        return sorted(set(texts))
+    gathered: list[Sequence[str]] = [()] * dist.get_world_size()
+    dist.all_gather_object(gathered, list(texts))
+    return sorted({text for part in gathered for text in part})
+
+
 def _has_peers() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _has_loss_scaler(strategy: GradientRules) -> bool:
+    plugin = strategy.precision_plugin
+    return isinstance(plugin, MixedPrecision) and plugin.scaler is not None
 
 
 def loss_scale(strategy: Strategy | GradientRules) -> float:
@@ -204,7 +222,7 @@ def all_reduce_gradients(parameters: Sequence[Parameter], bucket_bytes: int = BU
     for parameter in used:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    for bucket in _buckets([parameter.grad for parameter in used], bucket_bytes):
+    for bucket in _buckets([parameter.grad for parameter in used if parameter.grad is not None], bucket_bytes):
         flat = _flatten_dense_tensors(bucket)
         dist.all_reduce(flat)
         torch._foreach_copy_(bucket, list(_unflatten_dense_tensors(flat, bucket)))

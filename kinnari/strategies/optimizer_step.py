@@ -59,6 +59,7 @@ class MicroBatchRunner:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.halvings = 0
+        self._totals: list[tuple[list[str], Tensor]] = []
 
     def run(self, module: pl.LightningModule, batches: Sequence[Batch], totals_of: Callable[[Batch], Tensor]) -> StepTotals:
         """Accumulate gradients of the mean loss over the global batch; leaves them summed over ranks, not yet clipped.
@@ -90,17 +91,24 @@ class MicroBatchRunner:
     def _attempt(self, module: pl.LightningModule, pieces: list[Batch], totals_of: Callable[[Batch], Tensor]) -> tuple[Tensor, float]:
         strategy = module.trainer.strategy
         sums = torch.zeros(2, dtype=torch.float64, device=module.device)
+        self._totals = []
         try:
             for i, batch in enumerate(pieces):
                 with micro_batch_sync(strategy, is_last=i == len(pieces) - 1):
                     totals = totals_of(batch)
                     module.manual_backward(totals[0] * (loss_factor(strategy) / max(1, batch["step_tokens"])))
                 sums += totals.detach().double()
+                self._totals.append((batch["record_ids"], totals.detach()))
         except torch.OutOfMemoryError:
             if loss_factor(strategy) != 1.0:
                 raise
             return sums, 1.0
         return sums, 0.0
+
+    def suspects(self) -> list[str]:
+        """Record ids of this rank's micro-batches of the last step whose loss is not finite; of all where every loss is."""
+        bad = {record for ids, totals in self._totals if not torch.isfinite(totals[0]) for record in ids}
+        return sorted(bad or {record for ids, _ in self._totals for record in ids})
 
     def _make_smaller(self, module: pl.LightningModule, pieces: list[Batch]) -> None:
         """Forget the gradients of the failed attempt and halve micro-batches from now on."""

@@ -58,9 +58,7 @@ def decay_groups(model: nn.Module, weight_decay: float | None = None) -> list[di
             (kept if vector else decayed).append(parameter)
     if not decayed and not kept:
         raise ConfigError("no parameter is trainable: choose strategy/tuning=full or lora, or unfreeze some layers")
-    first: dict[str, Any] = (
-        {"params": decayed} if weight_decay is None else {"params": decayed, "weight_decay": weight_decay}
-    )
+    first: dict[str, Any] = {"params": decayed} if weight_decay is None else {"params": decayed, "weight_decay": weight_decay}
     groups = [first, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -154,9 +152,7 @@ def _bitsandbytes(class_name: str, params: list, devices: set[str], *, lr, betas
             "the optimizer once the model is on its device"
         )
     if class_name.startswith("Paged") and "cpu" in devices:
-        log.warning(
-            "%s on the CPU pages nothing: parameters are in host memory already; the arithmetic is the same", class_name
-        )
+        log.warning("%s on the CPU pages nothing: parameters are in host memory already; the arithmetic is the same", class_name)
     settings = {"lr": lr, "betas": betas, "weight_decay": weight_decay}
     if class_name != "Lion":
         settings["eps"] = eps

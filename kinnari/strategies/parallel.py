@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
@@ -64,7 +65,8 @@ def build_strategy(
         config = zero_config(int(name[-1]), gradient_clip, offload_optimizer, offload_parameters)
         strategy = ZeroRedundancy(config, timeout=timeout)
     is_deepspeed = name.startswith("deepspeed")
-    strategy.precision_plugin = DeepSpeedPrecision(precision) if is_deepspeed else _precision_plugin(precision, accelerator)
+    name_of_precision: Any = precision  # Lightning has it as a Literal
+    strategy.precision_plugin = DeepSpeedPrecision(name_of_precision) if is_deepspeed else _precision_plugin(precision, accelerator)
     strategy.cluster_environment = cluster_environment()
     strategy.cluster_environment.validate_settings(devices, num_nodes)
     return strategy
@@ -134,7 +136,7 @@ class StartedRanks(ClusterEnvironment):
             )
 
 
-def _precision_plugin(precision: str, accelerator: str) -> Precision:
+def _precision_plugin(precision: Any, accelerator: str) -> Precision:
     if precision == "32-true":
         return Precision()
     if precision == "bf16-true":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn import Module, Parameter
 
 from kinnari.errors import ConfigError
@@ -32,7 +32,6 @@ def shard_fsdp2(
     block_classes: Sequence[str],
     mesh: DeviceMesh,
     precision: str,
-    offload_parameters: bool = False,
 ) -> Module:
     """Shard `model` in place over the one-dimensional `mesh`: each block of a class in `block_classes`, then the rest.
 
@@ -43,7 +42,6 @@ def shard_fsdp2(
     Raises: ConfigError where no block is found, trainable dtypes differ, or packed 4-bit weights would be cast.
     """
     policy = mixed_precision_policy(precision)
-    offload = CPUOffloadPolicy() if offload_parameters else OffloadPolicy()
     blocks = [module for module in model.modules() if type(module).__name__ in set(block_classes)]
     if not blocks:
         raise ConfigError(
@@ -54,8 +52,9 @@ def shard_fsdp2(
     _check_packed_weights(model, policy)
     _keep_quantisation_state(model)
     for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload)
-    return fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    return model
 
 
 def _repeated_classes(model: Module) -> str:

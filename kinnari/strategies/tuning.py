@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
@@ -119,25 +119,26 @@ def apply_tuning(
         ConfigError: an adapter on the language-model head, a target that names no linear layer, full tuning of a
             quantised model, or an adapter folder made for another base or shape.
     """
+    tuned: Any = model
     if tuning.name == "full":
         if any(is_quantized_parameter(parameter) for parameter in model.parameters()):
             raise ConfigError("strategy/tuning=full cannot train 4- or 8-bit weights; load the model without quantization.")
         model.requires_grad_(True)
-        model.to(trainable_dtype)
+        tuned.to(trainable_dtype)
     elif tuning.adapter is not None:
-        model = _continue_adapter(model, tuning, Path(tuning.adapter).expanduser())
+        tuned = _continue_adapter(model, tuning, Path(tuning.adapter).expanduser())
     else:
-        model = get_peft_model(model, _lora_config(model, tuning, spec))
-    for parameter in model.parameters():
+        tuned = get_peft_model(model, _lora_config(model, tuning, spec))
+    for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(trainable_dtype)
     if tuning.gradient_checkpointing:
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base: Any = tuned.get_base_model() if isinstance(tuned, PeftModel) else tuned
         # reentrant checkpoints would lose the gradients of adapters above a frozen input
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    trainable, total = trainable_parameters(model)
+    trainable, total = trainable_parameters(tuned)
     log.info("%s trains %d of %d parameters (%.2f %%).", tuning.name, trainable, total, 100 * trainable / total)
-    return model
+    return tuned
 
 
 def _lora_config(model: PreTrainedModel, tuning: Tuning, spec: ModelSpec) -> LoraConfig:
@@ -149,7 +150,7 @@ def _lora_config(model: PreTrainedModel, tuning: Tuning, spec: ModelSpec) -> Lor
         _check_targets(model, targets)
     return LoraConfig(
         r=tuning.r,
-        lora_alpha=tuning.alpha,
+        lora_alpha=tuning.alpha,  # type: ignore[arg-type]  # any number scales
         lora_dropout=tuning.dropout,
         target_modules=targets,
         bias=tuning.bias,

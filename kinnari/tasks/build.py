@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kinnari.generation.settings import GenerationSettings
@@ -98,9 +99,8 @@ def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(model_spec(cfg))
 
 
-def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> pl.LightningDataModule:
-    """The task's datamodule over all sources of `data=`."""
-    # Plain arguments: the batch settings are the datamodule's own type, and kinnari may not import the surface.
+def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> Any:
+    """The task's datamodule over all sources of `data=`; of a type that only the surface knows."""
     return get_class(cfg.task.datamodule)(
         sources={name: instantiate(source, _convert_="all") for name, source in cfg.data.items()},
         tokenizer=tokenizer,
@@ -120,7 +120,7 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
     )
 
 
-def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
     """Weights loaded in an explicit dtype, with adapters where the tuning has them; in eval mode."""
     if parts.spec.notice:
         log.warning("%s", parts.spec.notice)
@@ -131,7 +131,7 @@ def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBas
     return apply_tuning(model, parts.tuning, parts.spec)
 
 
-def load_for_training(cfg: DictConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_for_training(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """The model as `strategy/tuning=` trains it, and its tokenizer: for a notebook with a `pl.Trainer` of its own."""
     tokens = tokenizer(cfg)
     return tuned_model(cfg, parts(cfg), tokens), tokens
@@ -144,14 +144,12 @@ def local_device(cfg: DictConfig) -> torch.device:
     return torch.device("cpu") if cfg.hw.accelerator == "cpu" else torch.device("cuda", cluster_environment().local_rank())
 
 
-def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """The model with `model.adapter` if one is named, ready to answer on one device."""
-    from peft import PeftModel
-
     derived, tokens = parts(cfg), tokenizer(cfg)
     quantization = quantization_config(derived.tuning, derived.compute, sharded=False)
     dtype = weight_dtype(derived.spec.dtype, "lora", derived.precision)
-    model = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
+    model: Any = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
     check_vocabulary(model, tokens)
     if cfg.model.adapter is not None:
         model = apply_tuning(model, derived.tuning, derived.spec)
@@ -175,7 +173,7 @@ def fine_tuning_settings(cfg: DictConfig, parts: Parts, total_steps: int) -> Fin
     )
 
 
-def lightning_module(cfg: DictConfig, parts: Parts, model: PreTrainedModel, settings: FineTuningSettings) -> pl.LightningModule:
+def lightning_module(cfg: DictConfig, parts: Parts, model: PreTrainedModel | PeftModel, settings: FineTuningSettings) -> pl.LightningModule:
     """The module that the task names for the model's architecture."""
     module_class = get_class(cfg.task.module[parts.spec.architecture])
     if parts.spec.architecture == "seq2seq":

@@ -6,15 +6,18 @@ Imported by `launch.py` for every command, so it imports nothing that takes time
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from kinnari.errors import ConfigError
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.tasks.compose import conf_folder
 
 WIDTH = 100
+_UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC,
+                  errno.EDQUOT)  # fmt: skip
 SEVERAL = ("data", "callbacks", "logger", "experiment", "debug")  # groups of which several files make sense at once
 EXTRAS = {"optuna": "sweep", "submitit": "slurm", "wandb": "wandb"}  # part of a name -> the extra that brings it
 _COMMANDS = ("--run", "-r", "--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
@@ -95,6 +98,8 @@ def is_users_mistake(problem: BaseException) -> bool:
         # What a constructor raised for reasons of its own is a defect, unless it says otherwise or did not accept its arguments.
         cause = problem.__cause__
         return cause is None or isinstance(cause, (ConfigError, ImportError)) or "argument" in _argument_error(cause)
+    if isinstance(problem, OSError) and not isinstance(problem, CompactHydraException):  # hydra's MissingConfigException is both
+        return problem.filename is not None and problem.errno in _UNUSABLE_PATH
     return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException))
 
 
@@ -108,10 +113,12 @@ def _account(problem: BaseException) -> str:
     from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-    if isinstance(problem, ConfigError):
+    if isinstance(problem, (ConfigError, RunStopped)):
         return str(problem)
-    if isinstance(problem, MissingConfigException):
+    if isinstance(problem, MissingConfigException):  # an OSError too
         return _unknown_option(problem)
+    if isinstance(problem, OSError):
+        return f"{problem.filename}: {problem.strerror}. Choose another output_dir, or correct the path or its permissions."
     if isinstance(problem, OverrideParseException):
         return _unreadable(problem.override)
     if isinstance(problem, InstantiationException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 from transformers.utils import logging as transformers_logging
 
@@ -23,5 +24,17 @@ def quiet_libraries() -> None:
     for name in ("torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "DeepSpeed", "bitsandbytes", "httpx", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # bitsandbytes 0.50.2 warns at import that an optional package with faster 4-bit kernels for the CPU is missing.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     # A bar per shard of weights, shown even when loading takes a hundredth of a second.
     transformers_logging.disable_progress_bar()
+    ignore_known_warnings()
+
+
+def ignore_known_warnings() -> None:
+    """Warnings that no user can act on, or that are about choices made on purpose."""
+    # Batches are built by array slicing, faster than a worker process would hand them over.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Each is a library's own call to another one (peft 0.21 and transformers 5.23, pytorch-lightning 2.6 and torch 2.13).
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing. is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.. is deprecated.*")

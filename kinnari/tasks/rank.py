@@ -10,6 +10,7 @@ import time
 
 from omegaconf import DictConfig, OmegaConf
 
+from kinnari.errors import RunStopped
 from kinnari.tasks.config_errors import explain, is_users_mistake
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT
 
@@ -34,12 +35,11 @@ def main() -> None:
         if isinstance(problem, torch.OutOfMemoryError):
             print(f"rank {os.environ['RANK']}: {problem}", file=sys.stderr)
             os._exit(OUT_OF_MEMORY_EXIT)
-        if not is_users_mistake(problem):
+        mistake = is_users_mistake(problem)
+        if not mistake and not isinstance(problem, RunStopped):
             raise
-        if os.environ["RANK"] == "0":
-            print(explain(problem), file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(2)
+        print(explain(problem), file=sys.stderr, flush=True)
+        os._exit(2 if mistake else 1)
 
 
 def who_am_i(cfg: DictConfig) -> str:

@@ -11,9 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kinnari.errors import ConfigError
 from kinnari.strategies.ports import find_free_port
@@ -25,6 +26,7 @@ RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
 OUT_OF_MEMORY_EXIT = 77  # a rank of a sharded strategy ran out of memory: start again with smaller micro-batches
 GRACE_S = 20.0  # for ranks whose peer died
 SAVE_S = 600.0  # for ranks that were asked to save and stop
+POLL_S = 0.2
 LAST_LINES = 30
 
 
@@ -38,7 +40,7 @@ def run_ranks(config_file: Path, devices: int, num_nodes: int, cpu: bool) -> int
         cpu: share the processor's cores among the ranks.
 
     Returns:
-        0 if all ranks succeeded, else the exit code of the first that failed.
+        0 if all ranks succeeded, else the exit code of the first that failed; 128 + signal for one that a signal ended.
     """
     node_rank, address, port = rendezvous(num_nodes)
     environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES}
@@ -49,11 +51,10 @@ def run_ranks(config_file: Path, devices: int, num_nodes: int, cpu: bool) -> int
     logs = config_file.parent / "logs"
     logs.mkdir(exist_ok=True)
     processes = [_start(config_file, environment, node_rank * devices + i, i, logs) for i in range(devices)]
-    forward = _forward_signals(processes)
     try:
-        return _watch(processes, logs, node_rank * devices)
+        with _SignalsToRanks(processes) as asked:
+            return _watch(processes, asked, logs, node_rank * devices)
     finally:
-        forward()
         _end(processes, GRACE_S)
 
 
@@ -92,33 +93,54 @@ def _start(config_file: Path, environment: dict[str, str], rank: int, local_rank
         return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
 
 
-def _forward_signals(processes: list[subprocess.Popen[Any]]) -> Any:
-    """SIGTERM and SIGINT reach the ranks, which save and stop; returns a function that restores the handlers."""
+class _SignalsToRanks:
+    """Within `with`, SIGTERM and SIGINT reach the ranks as SIGTERM: they save and stop."""
 
-    def forward(number: int, frame: Any) -> None:
-        for process in processes:
+    def __init__(self, processes: list[subprocess.Popen[Any]]) -> None:
+        self.processes = processes
+        self.first: float | None = None  # when the first signal came, on the monotonic clock
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
+            self._before = {number: signal.signal(number, self._forward) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _forward(self, number: int, frame: Any) -> None:
+        self.first = self.first or time.monotonic()
+        for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    return restore
-
-
-def _watch(processes: list[subprocess.Popen[Any]], logs: Path, first_rank: int) -> int:
+def _watch(processes: list[subprocess.Popen[Any]], asked: _SignalsToRanks, logs: Path, first_rank: int) -> int:
     while True:
-        codes = [process.poll() for process in processes]
-        failed = [(i, code) for i, code in enumerate(codes) if code not in (None, 0)]
+        codes = {i: process.poll() for i, process in enumerate(processes)}
+        failed = {i: code for i, code in codes.items() if code}
         if failed:
             _end(processes, GRACE_S)
-            return _report(failed[0][0], int(failed[0][1] or 1), first_rank, logs)
-        if all(code == 0 for code in codes):
+            if asked.first is not None and set(failed.values()) <= {-signal.SIGTERM, -signal.SIGINT}:
+                log.warning("stopped outside of training; checkpoint.resume=auto goes on from the last checkpoint, if there is one")
+                return 128 + signal.SIGTERM
+            index = min(failed, key=lambda i: (_cause_order(failed[i]), i))
+            return _report(index, failed[index], first_rank, logs)
+        if all(code == 0 for code in codes.values()):
             return 0
-        time.sleep(0.2)
+        if asked.first is not None and time.monotonic() > asked.first + SAVE_S:
+            log.error("the ranks did not stop within %d s of being asked to, so they are ended", SAVE_S)
+            _end(processes, 0.0)
+        time.sleep(POLL_S)
+
+
+def _cause_order(code: int) -> int:
+    """Of several ranks that failed within one look: one that tells why comes before those that lost their peer."""
+    if code == OUT_OF_MEMORY_EXIT:
+        return 0
+    return 1 if code < 0 or code == 2 else 2
 
 
 def _report(index: int, code: int, first_rank: int, logs: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,6 +24,8 @@ class RunRecorder(pl.Callback):
         answer: () -> answers of the model to fixed prompts, called on all ranks before and after training; None for none.
     """
 
+    _KEPT = ("loss_curve", "loss_before", "answers_before", "_validated_step")
+
     def __init__(self, answer: Callable[[], list[str]] | None) -> None:
         self.answer = answer
         self.meter = TokenMeter()
@@ -30,10 +33,11 @@ class RunRecorder(pl.Callback):
         self.loss_before: float | None = None
         self.answers_before: list[str] = []
         self.answers_after: list[str] = []
-        self.validation = StepTotals(0.0, 0, 0)
+        self.validation: StepTotals | None = None  # stays None where nothing is held out
         self.stop = StopRequest()
         self.interrupted = False
         self._began = 0.0
+        self._validated_step = -1
 
     def on_sanity_check_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.loss_before is None:  # a resumed run has it from its checkpoint
@@ -62,15 +66,30 @@ class RunRecorder(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validation = module.tuning.validation
+        self._validated_step = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.interrupted and self._validated_step != trainer.global_step:
+            validate_now(trainer)
         if self.answer is not None and not self.interrupted:
             self.answers_after = self.answer()
 
     def state_dict(self) -> dict[str, Any]:
-        keys = ("loss_curve", "loss_before", "answers_before")
-        return {key: vars(self)[key] for key in keys} | {"meter": self.meter.state_dict()}
+        state = {key: vars(self)[key] for key in self._KEPT}
+        return state | {"meter": self.meter.state_dict(), "validation": self.validation and asdict(self.validation)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meter.load_state_dict(state.pop("meter"))
-        vars(self).update(state)
+        self.meter.load_state_dict(state["meter"])
+        self.validation = StepTotals(**state["validation"]) if state["validation"] else None
+        vars(self).update({key: state[key] for key in self._KEPT})
+
+
+def validate_now(trainer: pl.Trainer) -> None:
+    """The validation loop within `fit`, when the last step is none of those after which Lightning validates.
+
+    `trainer.validate` after `fit` would set the strategy up a second time, and shard or partition the model again.
+    """
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    trainer.validating = True
+    loop.run()
+    trainer.training = True

@@ -28,7 +28,7 @@ def _numbers(result: dict[str, Any]) -> Table:
     table.add_column("after", justify="right")
     for name in ("loss", "perplexity"):
         before, after = result[f"val/{name}_before"], result[f"val/{name}_after"]
-        table.add_row(f"held-out {name}", "-" if before is None else f"{before:.3f}", f"{after:.3f}")
+        table.add_row(f"held-out {name}", *("-" if value is None else f"{value:.3f}" for value in (before, after)))
     table.add_section()
     table.add_row("tokens per second", "", f"{result['train/tokens_per_second']:,.0f}")
     table.add_row("trained tokens per second", "", f"{result['train/trained_tokens_per_second']:,.0f}")

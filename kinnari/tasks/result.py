@@ -21,6 +21,7 @@ PACKAGES = ("torch", "pytorch-lightning", "transformers", "peft", "bitsandbytes"
 def config_hash(cfg: DictConfig) -> str:
     """16 hex digits over the resolved config without the folder it writes to: equal hashes are equal experiments."""
     values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
     values.pop("output_dir")
     text = json.dumps(values, sort_keys=True, default=str).replace(str(cfg.output_dir), "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from pathlib import Path
@@ -15,12 +16,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import chat_prompts, generate
 from kinnari.models.export import export_adapter, export_merged, verify_merge
-from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, latest_intact
+from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, checkpoint_step, is_intact, latest_intact
 from kinnari.strategies.export import rebuild_from_state
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
+from kinnari.tasks.interruption import leave_signals_to_us
+from kinnari.tasks.latest_checkpoints import LatestCheckpoints, checkpoint_name
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
 from kinnari.tasks.result import thin
@@ -34,7 +37,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
 
     Raises:
         ConfigError: data or weights cannot be used.
-        TrainingStopped: the loss stayed non-finite.
+        RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
     """
     ignore_known_warnings()
     parts = build.parts(cfg)
@@ -45,18 +48,23 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     model = build.tuned_model(cfg, parts, tokenizer)
     trainable, total = trainable_parameters(model)
     module = build.lightning_module(cfg, parts, model, build.fine_tuning_settings(cfg, parts, total_steps))
-    recorder = RunRecorder(answerer(cfg, data, module) if cfg.task.samples else None)
+    recorder = RunRecorder(answerer(cfg, parts, data, module) if cfg.task.samples else None)
     trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
     log.info("%s records, %d steps of %d, %s parameters trained", f"{len(data.train_records):,}", total_steps, cfg.batch.global_size, f"{trainable:,}")
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint_to_resume(cfg), weights_only=True)
+    resume_from = checkpoint_to_resume(cfg)
+    if trainer.is_global_zero:
+        clear_way(checkpoint_folder(cfg), None if resume_from is None else checkpoint_step(resume_from))
+    with recorder.stop:
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        save_latest(cfg, trainer)
     finished = not recorder.interrupted
-    save_latest(cfg, trainer)
     result = {
         "status": "done" if finished else "interrupted",
         **curve_and_speed(recorder),
         "trainable_parameters": trainable,
         "total_parameters": total,
         "steps": trainer.global_step,
+        "data": data.counts() | {"cut": data.train_records.num_cut + data.held_out_records.num_cut},
     }
     state = trainer.strategy.lightning_module_state_dict()
     if finished and trainer.is_global_zero:
@@ -78,7 +86,7 @@ def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, to
     """The Lightning trainer: one dataloader item is one optimizer step, so it accumulates nothing itself."""
     torch.set_float32_matmul_precision("high" if cfg.hw.tf32 else "highest")
     interval = min(cfg.trainer.validate_every_n_steps or steps_per_epoch, total_steps)
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=cfg.hw.accelerator,
         devices=cfg.hw.devices,
         num_nodes=cfg.hw.num_nodes,
@@ -91,12 +99,13 @@ def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, to
         num_sanity_val_steps=-1,  # the whole held-out set, before the first step: the loss before training
         log_every_n_steps=cfg.trainer.log_every_n_steps,
         logger=build.loggers(cfg),
-        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg)],
+        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg, interval, total_steps)],
         use_distributed_sampler=False,  # the batch plan knows the ranks
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=cfg.output_dir,
     )
+    return leave_signals_to_us(trainer)
 
 
 def checkpoint_folder(cfg: DictConfig) -> Path:
@@ -104,27 +113,20 @@ def checkpoint_folder(cfg: DictConfig) -> Path:
     return Path(cfg.output_dir) / "checkpoints"
 
 
-def checkpoints(cfg: DictConfig) -> list[pl.Callback]:
-    """The latest few checkpoints, and the best one where something is held out."""
+def checkpoints(cfg: DictConfig, interval: int, total_steps: int) -> list[pl.Callback]:
+    """The best checkpoint where something is held out, and the latest few, which hold what the best came to."""
     folder = checkpoint_folder(cfg)
-    latest = ModelCheckpoint(
-        dirpath=folder,
-        filename="{step:08d}",
-        monitor="step",
-        mode="max",
-        save_top_k=cfg.checkpoint.keep,
-        every_n_train_steps=cfg.checkpoint.every_n_steps,
-        enable_version_counter=False,
-    )
+    latest = LatestCheckpoints(folder, cfg.checkpoint.every_n_steps, cfg.checkpoint.keep, interval, total_steps)
     best = ModelCheckpoint(
         dirpath=folder / "best",
-        filename="{step:08d}",
+        filename="step_{step:08d}",
+        auto_insert_metric_name=False,
         monitor="val/loss",
         mode="min",
         save_top_k=1,
         enable_version_counter=False,
     )
-    return [latest, best]
+    return [best, latest]
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> str | None:
@@ -139,20 +141,46 @@ def checkpoint_to_resume(cfg: DictConfig) -> str | None:
     if resume != "auto":
         if not Path(resume).is_file():
             raise ConfigError(f"checkpoint.resume={resume} is not a file; give a .ckpt file, or auto for the latest in output_dir.")
+        if not is_intact(resume):
+            raise ConfigError(f"checkpoint.resume={resume} is torn (incomplete or damaged), or no checkpoint; give the one before it.")
         return str(resume)
     found = latest_intact(checkpoint_folder(cfg))
     log.info("resuming from %s", found) if found else log.info("no checkpoint in %s: starting anew", checkpoint_folder(cfg))
     return None if found is None else str(found)
 
 
+def clear_way(folder: Path, resumed_step: int | None) -> None:
+    """Set aside checkpoints of an earlier run that are further than this one: `auto` would take the highest step for this run's.
+
+    Files that a killed process left half written are removed.
+
+    Args:
+        folder: checkpoints of this run; may be missing.
+        resumed_step: the step this run goes on from, None for the beginning.
+    """
+    for half_written in folder.glob(".*.ckpt.*.tmp"):
+        half_written.unlink()
+    if resumed_step is None:
+        foreign = [path for path in (*folder.glob("*.ckpt"), folder / "best") if path.exists()]
+    else:
+        foreign = [path for path in folder.glob("*.ckpt") if (checkpoint_step(path) or 0) > resumed_step]
+    if not foreign:
+        return
+    aside = next(place for i in itertools.count(1) if not (place := folder.with_name(f"{folder.name}_before_{i}")).exists())
+    aside.mkdir()
+    for path in foreign:
+        path.rename(aside / path.name)
+    log.warning("checkpoints of an earlier run were in %s; they are now in %s", folder, aside)
+
+
 def save_latest(cfg: DictConfig, trainer: pl.Trainer) -> None:
     """A checkpoint of the step the run stopped at, unless there is one."""
-    path = checkpoint_folder(cfg) / f"step={trainer.global_step:08d}.ckpt"
+    path = checkpoint_folder(cfg) / checkpoint_name(trainer.global_step)
     if not trainer.strategy.broadcast(path.is_file()):
         trainer.save_checkpoint(path)
 
 
-def answerer(cfg: DictConfig, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
+def answerer(cfg: DictConfig, parts: build.Parts, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
     """() -> the model's answers to the sample prompts; every rank must call it."""
     asked = [c.prompt() for c in sampled(cfg, data)]
     prompts = chat_prompts(data.tokenizer, data.template, asked, seq2seq=data.seq2seq)
@@ -161,7 +189,7 @@ def answerer(cfg: DictConfig, data: pl.LightningDataModule, module: pl.Lightning
     def answer() -> list[str]:
         with module.trainer.strategy.precision_plugin.forward_context():
             answers = generate(
-                module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=module.trainer.world_size > 1
+                module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=parts.sharded
             )
         return [a.text for a in answers]
 
@@ -176,14 +204,14 @@ def sampled(cfg: DictConfig, data: pl.LightningDataModule) -> list[Conversation]
 
 def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
     """The measurements of the training loop."""
-    after = recorder.validation
+    before, after = recorder.loss_before, recorder.validation
     return {
-        "val/loss": after.loss,
-        "val/loss_before": recorder.loss_before,
-        "val/loss_after": after.loss,
-        "val/perplexity_before": None if recorder.loss_before is None else perplexity_of(recorder.loss_before),
-        "val/perplexity_after": perplexity_of(after.loss),
-        "val/token_accuracy": after.token_accuracy,
+        "val/loss": after and after.loss,
+        "val/loss_before": before,
+        "val/loss_after": after and after.loss,
+        "val/perplexity_before": perplexity_of(before),
+        "val/perplexity_after": perplexity_of(after and after.loss),
+        "val/token_accuracy": after and after.token_accuracy,
         "train/tokens_per_second": recorder.meter.tokens_per_second,
         "train/trained_tokens_per_second": recorder.meter.trained_tokens_per_second,
         "padding_fraction": recorder.meter.padding_fraction,
@@ -192,9 +220,9 @@ def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
     }
 
 
-def perplexity_of(loss: float) -> float:
-    """exp of a mean loss in nats."""
-    return float(torch.tensor(loss).exp())
+def perplexity_of(loss: float | None) -> float | None:
+    """exp of a mean loss in nats; None where there is no loss."""
+    return None if loss is None else float(torch.tensor(loss).exp())
 
 
 def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, state: dict[str, Any]) -> dict[str, Any]:

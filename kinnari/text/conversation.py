@@ -1,9 +1,9 @@
 """A conversation: what every raw row of every instruction source becomes first.
 
-    Conversation(
-        messages=(Message("user", "Translate to Thai", context="Good morning"), Message("assistant", "สวัสดีตอนเช้า")),
-        record_id="alpaca:17", source="alpaca", language="th", licence="CC-BY-NC-4.0",
-    )
+Conversation(
+    messages=(Message("user", "Translate to Thai", context="Good morning"), Message("assistant", "สวัสดีตอนเช้า")),
+    record_id="alpaca:17", source="alpaca", language="th", licence="CC-BY-NC-4.0",
+)
 """
 
 from __future__ import annotations

@@ -76,9 +76,7 @@ class SegmentEncoder:
         """Ids and trained flags of many rendered conversations, their free text in one batched tokenizer call."""
         texts = [s.text for segments in rendered for s in segments if s.kind in ("text", "answer") and s.text]
         # split_special_tokens: control tokens typed by a user stay ordinary characters.
-        encoded = iter(
-            self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
-        )
+        encoded = iter(self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else [])
         return [self._join(segments, encoded) for segments in rendered]
 
     def _join(self, segments: Sequence[Segment], encoded: Iterable[list[int]]) -> Tokens:

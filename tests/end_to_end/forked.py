@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +24,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+
+from kinnari.tasks.latest_checkpoints import checkpoint_name
 
 IMPORTED = (
     "launch",
@@ -77,11 +80,26 @@ class Run:
         assert self.process.pid is not None
         kill_group(self.process.pid)
         self.process.join()
+        self.gone(10.0)
+
+    def gone(self, within_s: float) -> float:
+        """Wait until no process of the run is left; seconds it took."""
+        began = time.monotonic()
+        while self.members():
+            assert time.monotonic() < began + within_s, f"still running after {within_s} s: {self.members()}\n{self.text()}"
+            time.sleep(0.05)
+        return time.monotonic() - began
 
     def signal(self, number: int) -> None:
         """A signal to the launcher alone."""
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks, in their order: they are started one after the other."""
+        found = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in found.stdout.splitlines()]
+        return sorted(int(pid) for pid, parent in rows if int(parent) == self.process.pid)
 
     def ended(self) -> bool:
         return self.process.exitcode is not None
@@ -100,10 +118,10 @@ class Run:
 
     def steps_saved(self) -> list[int]:
         """Steps of the complete checkpoints, in order."""
-        return sorted(int(p.stem.partition("=")[2]) for p in (self.folder / "checkpoints").glob("*.ckpt"))
+        return sorted(int(p.stem.partition("_")[2]) for p in (self.folder / "checkpoints").glob("*.ckpt"))
 
     def checkpoint(self, step: int) -> dict[str, Any]:
-        return torch.load(self.folder / "checkpoints" / f"step={step:08d}.ckpt", weights_only=True)
+        return torch.load(self.folder / "checkpoints" / checkpoint_name(step), weights_only=True)
 
     def until(self, condition: Callable[[Run], bool], timeout_s: float = 60.0) -> Run:
         """Wait until `condition(self)`, looking every millisecond; fails when the run ends first."""
@@ -127,6 +145,8 @@ def start(
     argv = ["launch.py", *QUICK, f"output_dir={folder}", *overrides]
     process = _server().Process(target=_launch, args=(argv, output, prepare, tuple(arguments)))
     process.start()
+    while process.exitcode is None and os.getpgid(process.pid) != process.pid:  # it first makes itself a group
+        time.sleep(0.001)
     return Run(process, folder, output)
 
 
@@ -235,7 +255,16 @@ class ForkedRank:
 
 
 def kill_group(leader: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)

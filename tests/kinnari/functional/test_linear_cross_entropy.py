@@ -77,9 +77,7 @@ class TestLinearCrossEntropy:
         torch.testing.assert_close(plain.nll_sum, reference)
         assert plain.correct == ours.correct
 
-    @pytest.mark.parametrize(
-        "settings", [{}, {"softcap": 2.0}, {"logit_scale": 0.3}, {"softcap": 1.5, "logit_scale": 3.0}]
-    )
+    @pytest.mark.parametrize("settings", [{}, {"softcap": 2.0}, {"logit_scale": 0.3}, {"softcap": 1.5, "logit_scale": 3.0}])
     def test_gradcheck(self, settings):
         hidden, weight, targets = case(4, 6, 3, dtype=torch.float64)
         bias = torch.linspace(-1, 1, 6, dtype=torch.float64).requires_grad_()
@@ -144,9 +142,7 @@ class TestNothingToTrain:
         hidden, weight, targets = case()
         weight.requires_grad_(False)
         buffers = []
-        monkeypatch.setattr(
-            torch, "zeros_like", lambda like, **kwargs: buffers.append(like.shape) or torch.full_like(like, 0, **kwargs)
-        )
+        monkeypatch.setattr(torch, "zeros_like", lambda like, **kwargs: buffers.append(like.shape) or torch.full_like(like, 0, **kwargs))
         linear_cross_entropy(hidden, weight, targets).nll_sum.backward()
         assert buffers == []
         assert hidden.grad is not None
@@ -246,9 +242,7 @@ class TestErrors:
 
     def test_wrong_bias_is_named(self):
         with pytest.raises(ValueError, match=r"bias is \(4,\)"):
-            linear_cross_entropy(
-                torch.ones(1, 4), torch.ones(5, 4), torch.zeros(1, dtype=torch.int64), bias=torch.ones(4)
-            )
+            linear_cross_entropy(torch.ones(1, 4), torch.ones(5, 4), torch.zeros(1, dtype=torch.int64), bias=torch.ones(4))
 
     def test_chunk_of_no_token_is_refused(self):
         with pytest.raises(ValueError, match="chunk_size=0"):

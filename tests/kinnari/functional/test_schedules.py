@@ -58,9 +58,7 @@ class TestAgainstLibraries:
 @pytest.mark.parametrize(("total", "warmup"), [(10, 3), (100, 30), (20, 10)])
 def test_one_cycle_is_torchs(total, warmup):
     def build(optimizer):
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=1.0, total_steps=total, pct_start=warmup / total, cycle_momentum=False
-        )
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total, pct_start=warmup / total, cycle_momentum=False)
 
     assert factors(schedules.one_cycle, total, warmup_steps=warmup) == pytest.approx(of_library(build, total))
 
@@ -90,9 +88,7 @@ class TestByHand:
         assert schedules.cosine(99, total_steps=10, warmup_steps=2, floor=0.1) == pytest.approx(0.1)
 
     def test_linear_stops_at_its_floor(self):
-        assert [schedules.linear(step, total_steps=4, floor=0.2) for step in (0, 2, 4, 9)] == pytest.approx(
-            [1.0, 0.6, 0.2, 0.2]
-        )
+        assert [schedules.linear(step, total_steps=4, floor=0.2) for step in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
 
     def test_warmup_decay_warms_up_by_the_logarithm(self):
         values = [schedules.warmup_decay(step, total_steps=16, warmup_steps=8) for step in (0, 1, 3, 7, 8, 12, 16)]
@@ -139,9 +135,7 @@ class TestResolveWarmup:
         with pytest.raises(ValueError, match="one of them"):
             schedules.resolve_warmup(100, warmup_ratio=0.1, warmup_steps=7)
 
-    @pytest.mark.parametrize(
-        "settings", [{"warmup_ratio": 3.0}, {"warmup_ratio": -0.1}, {"warmup_steps": 101}, {"warmup_steps": -1}]
-    )
+    @pytest.mark.parametrize("settings", [{"warmup_ratio": 3.0}, {"warmup_ratio": -0.1}, {"warmup_steps": 101}, {"warmup_steps": -1}])
     def test_warmup_outside_the_run_is_refused(self, settings):
         with pytest.raises(ValueError, match="warmup"):
             schedules.resolve_warmup(100, **settings)

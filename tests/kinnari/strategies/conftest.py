@@ -37,10 +37,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def single(one_thread: None, checkpoints: Path) -> dict[str, dict[str, Any]]:
     """Tuning -> the run of one process, with a checkpoint at step 3."""
-    return {
-        tuning: train("single", save=checkpoints / f"single-{tuning}.ckpt", **options)
-        for tuning, options in TUNINGS.items()
-    }
+    return {tuning: train("single", save=checkpoints / f"single-{tuning}.ckpt", **options) for tuning, options in TUNINGS.items()}
 
 
 @pytest.fixture(scope="session")

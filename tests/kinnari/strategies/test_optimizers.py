@@ -128,9 +128,7 @@ class TestBuildOptimizer:
         with pytest.raises(ConfigError, match=r"'adam'.*adamw, adamw_8bit"):
             build_optimizer([nn.Parameter(torch.ones(2))], name="adam", lr=1e-3)
 
-    @pytest.mark.parametrize(
-        "settings", [{"lr": -1.0}, {"lr": 1.0, "weight_decay": -0.1}, {"lr": 1.0, "betas": (0.9, 1.0)}]
-    )
+    @pytest.mark.parametrize("settings", [{"lr": -1.0}, {"lr": 1.0, "weight_decay": -0.1}, {"lr": 1.0, "betas": (0.9, 1.0)}])
     def test_numbers_out_of_range_are_refused(self, settings):
         with pytest.raises(ConfigError, match="optimizer"):
             build_optimizer([nn.Parameter(torch.ones(2))], name="adamw", **settings)

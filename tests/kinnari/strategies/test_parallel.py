@@ -84,9 +84,7 @@ def _fit_then_validate(name: str, world_size: int, rank: int, folder: Path) -> t
     """Losses of a fit with validations between its steps, their results, and the last ones from the file alone."""
 
     def trainer() -> pl.Trainer:
-        strategy = build_strategy(
-            name, accelerator="cpu", devices=world_size, precision="32-true", gradient_clip=None, timeout_s=60
-        )
+        strategy = build_strategy(name, accelerator="cpu", devices=world_size, precision="32-true", gradient_clip=None, timeout_s=60)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
         return pl.Trainer(
             strategy=strategy,
@@ -197,9 +195,7 @@ def test_a_dead_rank_fails_the_others_within_a_minute(name: str, tmp_path: Path)
         ({"name": "deepspeed_zero2", "precision": "16-mixed"}, "needs a GPU"),
     ],
 )
-def test_impossible_settings_are_refused_with_a_remedy(
-    changed: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_impossible_settings_are_refused_with_a_remedy(changed: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     settings = {"name": "ddp", "accelerator": "cpu", "devices": 1, "precision": "32-true"} | changed
     with pytest.raises(ConfigError, match=words):

@@ -23,9 +23,7 @@ from tests.kinnari.strategies.toy import toy_model, train
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("name", SHARED)
-def test_a_file_of_two_ranks_continues_on_one(
-    name: str, tuning: str, single: Any, two_ranks: Any, checkpoints: Path
-) -> None:
+def test_a_file_of_two_ranks_continues_on_one(name: str, tuning: str, single: Any, two_ranks: Any, checkpoints: Path) -> None:
     resumed = train("single", resume=checkpoints / f"{name}-{tuning}.ckpt", **TUNINGS[tuning])
     assert resumed["losses"] == pytest.approx(single[tuning]["losses"][3:], rel=1e-6)
     assert resumed["norms"] == pytest.approx(single[tuning]["norms"][3:], rel=1e-6)
@@ -54,9 +52,7 @@ def test_one_process_resumes_with_the_same_bits(single: Any, checkpoints: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("name", SHARED)
-def test_files_of_all_strategies_have_the_same_content(
-    name: str, tuning: str, two_ranks: Any, checkpoints: Path
-) -> None:
+def test_files_of_all_strategies_have_the_same_content(name: str, tuning: str, two_ranks: Any, checkpoints: Path) -> None:
     expected = torch.load(checkpoints / f"single-{tuning}.ckpt", weights_only=True)
     found = torch.load(checkpoints / f"{name}-{tuning}.ckpt", weights_only=True)
     _assert_same(found["state_dict"], expected["state_dict"])
@@ -85,9 +81,7 @@ def _assert_same(found: Any, expected: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["single", *SHARED])
 @pytest.mark.parametrize("tuning", ["lora", "qlora"])
-def test_the_file_of_an_adapter_run_holds_adapters_alone(
-    name: str, tuning: str, two_ranks: Any, checkpoints: Path
-) -> None:
+def test_the_file_of_an_adapter_run_holds_adapters_alone(name: str, tuning: str, two_ranks: Any, checkpoints: Path) -> None:
     state_dict = torch.load(checkpoints / f"{name}-{tuning}.ckpt", weights_only=True)["state_dict"]
     assert len(state_dict) == 2 * 2 * 2  # 2 blocks, 2 target layers, A and B
     assert all("lora_" in parameter for parameter in state_dict)

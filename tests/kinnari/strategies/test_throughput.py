@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from bitsandbytes.nn import Params4bit
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kinnari.strategies.throughput import ModelFlops, TokenMeter, model_flops, peak_memory_gib, resident_bytes
+from kinnari.strategies.throughput import ModelFlops, TokenMeter, forget_peak_memory, model_flops, peak_memory_gib, resident_bytes
 
 HIDDEN, VOCABULARY = 32, 50
 # q and o 32 x 32, k and v 32 x 16, three 32 x 48 of the MLP, two norms of 32; and the last norm
@@ -109,3 +110,14 @@ def test_peak_memory_is_what_the_kernel_says() -> None:
         kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     assert peak_memory_gib(torch.device("cpu")) == pytest.approx(kib / 2**20, rel=0.02)
     assert block.sum() == 2**24
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="writes /proc")
+def test_the_peak_of_an_earlier_run_can_be_forgotten() -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this container does not let a process reset its peak")
+    block = np.ones(2**26)  # 512 MiB
+    high = peak_memory_gib(torch.device("cpu"))
+    del block
+    forget_peak_memory()
+    assert peak_memory_gib(torch.device("cpu")) < high - 0.4

@@ -66,9 +66,7 @@ def _quantise_blocks(model: torch.nn.Module, storage: torch.dtype) -> None:
                     quant_type="nf4",
                     quant_storage=storage,
                 )
-                packed.weight = bnb.nn.Params4bit(
-                    child.weight.detach(), requires_grad=False, quant_type="nf4", quant_storage=storage
-                )
+                packed.weight = bnb.nn.Params4bit(child.weight.detach(), requires_grad=False, quant_type="nf4", quant_storage=storage)
                 setattr(module, name, packed.to("cpu"))
 
 
@@ -140,7 +138,6 @@ class ToySFT(pl.LightningModule):
         self.lr_schedulers().step()
         self.losses.append(float(sum_over_ranks(strategy, nll.reshape(1))[0]) / step_tokens)
 
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         logits = self.model(input_ids=batch[0][0]["input_ids"]).logits
         self.validated.append(float(logits.float().square().mean()))
@@ -171,9 +168,7 @@ def train(
     **options: Any,
 ) -> dict[str, Any]:
     """Train STEPS steps. Returns: losses and norms per step, final trainable weights (rank 0), global step."""
-    strategy = build_strategy(
-        name, accelerator="cpu", devices=world_size, precision=precision, gradient_clip=clip, timeout_s=60, **options
-    )
+    strategy = build_strategy(name, accelerator="cpu", devices=world_size, precision=precision, gradient_clip=clip, timeout_s=60, **options)
     module = ToySFT(toy_model(tuning, tied, base_dtype) if model is None else model, precision, clip)
     trainer = pl.Trainer(
         strategy=strategy,

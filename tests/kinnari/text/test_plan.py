@@ -104,7 +104,9 @@ def test_accumulation_is_exact(sizes, micro_batches):
 
 
 def test_sizes_that_do_not_divide_are_refused_with_the_nearest_that_do():
-    with pytest.raises(ConfigError, match=r"not a multiple.*4 x 2 = 8.*global_size=8 or batch.global_size=16.*micro_size in \[1, 2, 3, 6\]"):
+    with pytest.raises(
+        ConfigError, match=r"not a multiple.*4 x 2 = 8.*global_size=8 or batch.global_size=16.*micro_size in \[1, 2, 3, 6\]"
+    ):
         accumulation(12, 4, 2)
 
 

@@ -21,7 +21,10 @@ def test_no_user_turn_is_on_both_sides(dialogues, seed):
 
     split = split_by_question(records, fraction=0.3, most=10, seed=seed)
 
-    turns = [{normalise_question(m.content) for i in side for m in records[i].messages if m.role == "user"} for side in (split.train, split.held_out)]
+    turns = [
+        {normalise_question(m.content) for i in side for m in records[i].messages if m.role == "user"}
+        for side in (split.train, split.held_out)
+    ]
     assert not turns[0] & turns[1]
     assert sorted(split.train + split.held_out) == list(range(len(records)))
 

@@ -49,7 +49,9 @@ def test_the_default_system_message_gives_way_to_a_given_one():
 
 
 def test_context_goes_where_the_template_puts_it():
-    wangchan = chatml(user="<human>: {content}\n", user_with_context="<context>: {context}\n<human>: {content}\n", assistant_start="<bot>: ")
+    wangchan = chatml(
+        user="<human>: {content}\n", user_with_context="<context>: {context}\n<human>: {content}\n", assistant_start="<bot>: "
+    )
 
     assert text_of(wangchan.render_prompt([Message("user", "Who?", context="Ada wrote it.")])) == (
         "<context>: Ada wrote it.\n<human>: Who?\n<bot>: "
