@@ -37,7 +37,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
         (["trainer.precision=${hw.precison}"], "hw.precison"),
         (["hw=v100x4", "trainer.precision=bf16-mixed"], "Use trainer.precision=16-mixed"),
         (["hw=cpux2", "strategy=lora", "strategy/tuning=lora_int8", "strategy/parallel=fsdp"], "8-bit weights"),
-        (["batch.global_size=10"], "batch.micro_size in [1, 2, 5, 10]"),
+        (["batch.global_size=9"], "batch.micro_size in [1, 3, 9]"),
         (["~batch.micro_size"], "batch.micro_size is not set"),
         (["hydra.job.num=abc"], "could not be converted to Integer"),
     ],

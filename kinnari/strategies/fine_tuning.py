@@ -60,7 +60,7 @@ class FineTuning:
 
     Attributes:
         last: totals of the latest optimizer step, for callbacks.
-        validation: totals of the latest validation.
+        validation: totals of the latest validation, None before the first.
         gradient_norm: norm of the latest gradient before clipping.
     """
 
@@ -70,7 +70,7 @@ class FineTuning:
         self.last = StepTotals(0.0, 0, 0)
         self.gradient_norm = 0.0
         self._bad_steps = 0
-        self.validation = StepTotals(0.0, 0, 0)
+        self.validation: StepTotals | None = None
         self._validation = torch.zeros(3, dtype=torch.float64)
 
     def shard(self, module: pl.LightningModule, model: nn.Module) -> None:

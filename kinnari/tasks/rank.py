@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -11,10 +12,13 @@ import time
 from omegaconf import DictConfig, OmegaConf
 
 from kinnari.errors import RunStopped
-from kinnari.tasks.config_errors import explain, is_users_mistake
+from kinnari.tasks.config_errors import explain, first_line, is_users_mistake
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT
 
 log = logging.getLogger(__name__)
+
+LOST_PEER_EXIT = 71
+_LOST_PEER = re.compile(r"Connection (closed|reset) by peer")  # gloo; the traceback would hide that of the rank at fault
 
 
 def main() -> None:
@@ -35,6 +39,9 @@ def main() -> None:
         if isinstance(problem, torch.OutOfMemoryError):
             print(f"rank {os.environ['RANK']}: {problem}", file=sys.stderr)
             os._exit(OUT_OF_MEMORY_EXIT)
+        if _LOST_PEER.search(str(problem)):
+            log.error("this rank lost the connection to another one, which has failed: %s", first_line(problem))
+            os._exit(LOST_PEER_EXIT)
         mistake = is_users_mistake(problem)
         if not mistake and not isinstance(problem, RunStopped):
             raise

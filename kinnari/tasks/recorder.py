@@ -40,7 +40,8 @@ class RunRecorder(pl.Callback):
         self._validated_step = -1
 
     def on_sanity_check_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.loss_before is None:  # a resumed run has it from its checkpoint
+        # A resumed run has it from its checkpoint; without held-out records there is none.
+        if self.loss_before is None and module.tuning.validation is not None:
             self.loss_before = module.tuning.validation.loss
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -345,12 +345,6 @@ def _quantised_weights(c: Config) -> None:
             "floating-point weights "
             "can be sharded. Use strategy/parallel=ddp or deepspeed_zero2, or strategy/tuning=lora."
         )
-    if tuning == "qlora" and parallel == "deepspeed_zero3":
-        raise ConfigError(
-            "strategy/tuning=qlora with strategy/parallel=deepspeed_zero3: nobody has shown that 4-bit weights survive "
-            "ZeRO-3's sharding. "
-            "Use strategy/parallel=fsdp, ddp or deepspeed_zero2, or strategy/tuning=lora."
-        )
 
 
 def _optimizer_state(c: Config) -> None:

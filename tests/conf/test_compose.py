@@ -89,13 +89,13 @@ PARALLELS = ("auto", "single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero
 SEVERAL_DEVICES = """
     full       + - + + + +
     lora       + - + + + +
-    qlora      + - + + + -
+    qlora      + - + + + +
     lora_int8  + - + - + -
 """
 ONE_GPU = """
     full       + + - - + +
     lora       + + - - + +
-    qlora      + + - - + -
+    qlora      + + - - + +
     lora_int8  + + - - + -
 """
 ONE_CPU = """

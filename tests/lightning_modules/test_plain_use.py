@@ -26,7 +26,7 @@ def parts(model: str, **options):
 
 
 def trainer(**options) -> pl.Trainer:
-    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     return pl.Trainer(accelerator="cpu", **{**quiet, **options})
 
 
