@@ -89,11 +89,13 @@ class InstructionDataModule(pl.LightningDataModule):
         self.held_out_conversations = [conversations[i] for i in split.held_out]
         self.train_records = self._tokenize(self.train_conversations, "training")
         self.held_out_records = self._tokenize(self.held_out_conversations, "held-out")
+        if self.folder is not None and self.rank == 0:
+            self._write_rejects(self.folder)
         if len(self.train_records) == 0:
             raise ConfigError(f"No record of {', '.join(self.sources)} can be trained on: {self._why_nothing()}")
         self.plan = self._plan(self.train_records, self.global_size, self.packing)
         if self.folder is not None and self.rank == 0:
-            self._write_reports(self.folder)
+            (self.folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n")
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Optimizer steps from the trainer's `global_step` on, so a resumed run goes on with the step it was to do next."""
@@ -181,7 +183,7 @@ class InstructionDataModule(pl.LightningDataModule):
         reasons = Counter(self.train_records.dropped.values()).most_common(3)
         return "; ".join(f"{n} records: {why}" for why, n in reasons) + ". Raise model.max_length or check the data."
 
-    def _write_reports(self, folder: Path) -> None:
+    def _write_rejects(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         dropped = {**self.train_records.dropped, **self.held_out_records.dropped}
         with open(folder / "rejects.jsonl", "w", encoding="utf-8") as out:
@@ -189,7 +191,6 @@ class InstructionDataModule(pl.LightningDataModule):
                 out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
             for record_id, reason in dropped.items():
                 out.write(json.dumps({"record_id": record_id, "reason": reason}, ensure_ascii=False) + "\n")
-        (folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n")
 
     def lineage(self) -> dict[str, object]:
         """What was trained on: per source files with hash, licence, and counts at each stage."""

@@ -31,6 +31,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         ConfigError: if the file does not exist or is empty.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder. Give the file with data.<name>.path=FILE (json list or json lines).")
     if not path.is_file():
         raise ConfigError(f"{path} does not exist. Give the file with data.<name>.path=FILE (json list or json lines).")
     # surrogateescape keeps bytes that are not UTF-8 recognisable, so that only the rows holding them are rejected.

@@ -122,7 +122,11 @@ def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:
         code = run_ranks(save_config(cfg), cfg.hw.devices, cfg.hw.num_nodes, cfg.hw.accelerator == "cpu")
         if code != OUT_OF_MEMORY_EXIT:
             break
-        _halve_micro_batches(cfg)
+        try:
+            _halve_micro_batches(cfg)
+        except ConfigError as problem:
+            write_result(cfg, "failed", time.monotonic() - began, {"error": f"ConfigError: {problem}"})
+            raise
     if code:
         if not result_file(cfg).exists():  # rank 0 was killed, or waited for one that was
             write_result(cfg, "failed", time.monotonic() - began, {"error": f"a rank ended with status {code}"})
