@@ -86,7 +86,7 @@ def _in_a_process(variant: str, arguments: argparse.Namespace) -> dict:
     threads = str(arguments.threads)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, str(Path(__file__).with_name("sft_child.py")), json.dumps(settings)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{variant} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])

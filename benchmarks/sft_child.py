@@ -191,7 +191,7 @@ def selected_loss(model: torch.nn.Module, batch: Batch, inputs: dict[str, Any]) 
 def main() -> None:
     settings = json.loads(sys.argv[1])
     if settings["variant"].startswith("trl") or any(name.startswith("trl") for name in settings["variants"]):
-        import trl  # noqa: F401  in every process of a comparison, so that all hold the same libraries in memory
+        import trl  # noqa: F401 - in every process of a comparison, so that all hold the same libraries in memory
     torch.set_num_threads(settings["threads"])
     ignore_known_warnings()
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "trl_no_checkpoint": _TUNED,
     "trl_grouped": {**_TUNED, "train_sampling_strategy": "group_by_length"},
     "trl_padding_free": {**_TUNED, "padding_free": True, "max_length": None},
-    "trl_padding_free_16": {**_TUNED, "padding_free": True, "max_length": None},
     "trl_packed": {**_TUNED, "packing": True, "packing_strategy": "bfd", "per_device_train_batch_size": 1},
 }
 

@@ -9,7 +9,7 @@ from kinnari.functional.lora import lora_update
 
 
 class FusedLoraLinear(Linear):
-    """A PEFT LoRA layer on a plain `nn.Linear`; what the fused update does not know (merged, disabled, several adapters) goes PEFT's way."""
+    """A PEFT LoRA layer on a plain `nn.Linear`; what the fused update does not know (merged, several adapters) goes PEFT's way."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         active = self.active_adapters

@@ -161,6 +161,9 @@ def _unreadable(override: str) -> str:
     if re.search(r"\s=|=\s", override) or override.startswith("="):
         return f"{override!r} cannot be read: there may be no space around `=`, and a name must stand before it."
     key, _, value = override.partition("=")
+    if not value.isascii() and value.startswith("["):
+        quoted_items = ",".join('"' + item.strip(" \"'") + '"' for item in value.strip("[]").split(","))
+        return f"{override!r} cannot be read: Hydra takes text outside ASCII only in quotes. Write '{key}=[{quoted_items}]'."
     inner = value.replace("\\", "\\\\").replace('"', '\\"')
     return (
         f"{override!r} cannot be read: text with any of ( ) {{ }} [ ] , : = or a quotation mark needs quotes of its "

@@ -7,6 +7,7 @@ the command, environment and output that it was given; `tests/end_to_end/test_in
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -18,10 +19,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -158,11 +161,13 @@ def finish(folder: Path, *overrides: str, status: int = 0, **options: Any) -> Ru
     return run
 
 
+@functools.cache
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(IMPORTED))
-    # Inherited by the server when it starts: a fork is safe only while no thread of a computation exists.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # The server keeps the environment it starts in: a fork is safe only while no thread of a computation exists.
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
+        forkserver.ensure_running()
     return context
 
 

@@ -37,7 +37,7 @@ def test_five_kills_change_nothing(tmp_path, kind):
     moments = sorted(dice.sample(range(1, STEPS - 1), KILLS - 1))
     folder = tmp_path / "killed"
     for number, moment in enumerate([0, *moments]):
-        run = start(folder, *overrides, "checkpoint.resume=auto", prepare=slow_disk_and_dropout, arguments=(0.05,), name=f"kill{number}")
+        run = start(folder, *overrides, "checkpoint.resume=auto", prepare=slow_disk_and_dropout, arguments=(0.03,), name=f"kill{number}")
         run.until(lambda run, moment=moment: max(run.steps_saved(), default=0) >= moment)
         if number == 2:  # one for certain in the middle of writing
             run.until(lambda run: bool(half_written(run)))
