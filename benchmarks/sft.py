@@ -30,7 +30,7 @@ MEDIANS = ("trained_per_second", "real_per_second", "step_seconds", "padding", "
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.quick:
-        arguments.variants, arguments.rounds, arguments.steps = [OURS, *BARE], 2, 3
+        arguments.variants, arguments.rounds, arguments.steps = [OURS, *BARE], 1, 3
     results: dict[str, list[dict]] = {variant: [] for variant in arguments.variants}
     for number in range(arguments.rounds):
         for variant in arguments.variants:
@@ -104,10 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=6, help="timed steps, after one that is not")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time over threads, where others use the machine too"
+    )
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--override", nargs="*", default=[], help="further settings of ours and the bare loop, as for launch.py")
-    parser.add_argument("--quick", action="store_true", help="ours and the bare loop, two short rounds")
+    parser.add_argument("--quick", action="store_true", help="ours and the bare loop, one short round")
     return parser
 
 

@@ -1,6 +1,6 @@
 """One variant of `benchmarks/sft.py`, measured in this process: Kinnari's own run, or a bare PyTorch loop on its batches.
 
-    python benchmarks/sft_child.py '<settings as json>'       # prints one line of json last
+python benchmarks/sft_child.py '<settings as json>'       # prints one line of json last
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,15 @@ from kinnari.text.batches import Batch, padding_fraction
 
 @dataclass
 class StepLog:
-    """What the optimizer steps of one run took and trained; the first step warms up and is left out of the rates."""
+    """What the optimizer steps of one run took and trained; the first step warms up and is left out of the rates.
 
-    idle_gib: float
+    Args:
+        now: seconds since some moment.
+        idle_gib: high-water mark of memory with libraries, data and weights, before the first step.
+    """
+
+    now: Callable[[], float]
+    idle_gib: float = field(default_factory=lambda: peak_memory_gib(torch.device("cpu")))
     seconds: list[float] = field(default_factory=list)
     real: list[int] = field(default_factory=list)
     total: list[int] = field(default_factory=list)
@@ -46,11 +53,11 @@ class StepLog:
 
     def begin(self) -> None:
         """The first step starts now; each later one starts where the one before ended."""
-        self._last = time.perf_counter()
+        self._last = self.now()
 
     def add(self, *, real: int, total: int, trained: int, records: int, loss: float) -> None:
         """A step has ended."""
-        now = time.perf_counter()
+        now = self.now()
         self.seconds.append(now - self._last)
         self._last = now
         self.real.append(real)
@@ -86,9 +93,7 @@ class TimedSteps(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.steps.begin()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int) -> None:
         self.steps.add(**step_counts(batch), loss=module.tuning.last.loss)
 
 
@@ -121,31 +126,63 @@ def config(settings: dict[str, Any], folder: str) -> DictConfig:
     ])  # fmt: skip
 
 
-def ours(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, steps: int) -> StepLog:
+@dataclass(frozen=True)
+class Run:
+    """What every variant starts from."""
+
+    settings: dict[str, Any]
+    cfg: DictConfig
+    parts: build.Parts
+    tokenizer: Any
+    data: pl.LightningDataModule
+    steps: int
+
+    def clock(self) -> Callable[[], float]:
+        """Wall-clock seconds, or processor seconds over threads: what the wall clock would show if nobody else used the machine."""
+        if self.settings["clock"] == "wall":
+            return time.perf_counter
+        return lambda: time.process_time() / self.settings["threads"]
+
+    def model(self) -> Any:
+        """The model that Kinnari would train."""
+        return build.tuned_model(self.cfg, self.parts, self.tokenizer)
+
+
+def prepare(settings: dict[str, Any], folder: str) -> Run:
+    """Config, tokenizer and tokenised records."""
+    cfg = config(settings, folder)
+    parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
+    data = build.datamodule(cfg, tokenizer)
+    data.setup()
+    return Run(settings, cfg, parts, tokenizer, data, min(cfg.trainer.max_steps, data.plan.steps_per_epoch))
+
+
+def ours(run: Run) -> StepLog:
     """The same parts in the same trainer as `python launch.py`."""
-    module = build.lightning_module(cfg, parts, build.tuned_model(cfg, parts, tokenizer), build.fine_tuning_settings(cfg, parts, steps))
-    trainer = build_trainer(cfg, parts, RunRecorder(None), steps, data.plan.steps_per_epoch)
-    log = StepLog(peak_memory_gib(torch.device("cpu")))
+    module = build.lightning_module(run.cfg, run.parts, run.model(), build.fine_tuning_settings(run.cfg, run.parts, run.steps))
+    trainer = build_trainer(run.cfg, run.parts, RunRecorder(None), run.steps, run.data.plan.steps_per_epoch)
+    log = StepLog(run.clock())
     trainer.callbacks.append(TimedSteps(log))
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=run.data)
     return log
 
 
-def bare(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, steps: int, selected: bool) -> StepLog:
-    """A plain loop over the batches that `ours` trains on: no Lightning, no loss head.
+def bare(run: Run, selected: bool) -> StepLog:
+    """A plain loop over the batches that `ours` trains on: no Lightning, no loss head, PEFT's own LoRA layers.
 
     Args:
         selected: only trained positions go through the language-model head; else transformers' own loss on all of them.
     """
+    cfg, parts, steps = run.cfg, run.parts, run.steps
     settings = build.fine_tuning_settings(cfg, parts, steps)
-    model = build.tuned_model(cfg, parts, tokenizer).train()
+    model = run.model().train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = settings.optimizer(parameters)
     scheduler = settings.scheduler(optimizer, total_steps=steps)
     loss_of = selected_loss if selected else transformers_loss
-    log = StepLog(peak_memory_gib(torch.device("cpu")))
+    log = StepLog(run.clock())
     log.begin()
-    for step, batches in enumerate(data.train_dataloader()):
+    for step, batches in enumerate(run.data.train_dataloader()):
         if step == steps:
             break
         seed_step(cfg.seed, step, rank=0)  # as ours does, so both draw the same dropout
@@ -195,19 +232,15 @@ def main() -> None:
     torch.set_num_threads(settings["threads"])
     ignore_known_warnings()
     with tempfile.TemporaryDirectory() as folder:
-        cfg = config(settings, folder)
-        parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
-        data = build.datamodule(cfg, tokenizer)
-        data.setup()
-        steps = min(cfg.trainer.max_steps, data.plan.steps_per_epoch)
+        run = prepare(settings, folder)
         if settings["variant"] == "ours":
-            log = ours(cfg, parts, tokenizer, data, steps)
+            log = ours(run)
         elif settings["variant"].startswith("bare"):
-            log = bare(cfg, parts, tokenizer, data, steps, selected=settings["variant"] == "bare_selected")
+            log = bare(run, selected=settings["variant"] == "bare_selected")
         else:
             from sft_trl import trl_run
 
-            log = trl_run(settings, cfg, parts, tokenizer, data, steps)
+            log = trl_run(run)
         print(json.dumps(log.result()))
 
 

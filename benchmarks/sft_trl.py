@@ -12,15 +12,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from datasets import Dataset
-from omegaconf import DictConfig
 from peft import LoraConfig
-from sft_child import StepLog
+from sft_child import Run, StepLog
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from kinnari.functional.labels import IGNORED
 from kinnari.models.load import model_source
-from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.tasks import build
 
 # gradient checkpointing is TRL's default and costs time; a frozen base needs no float32 weights
@@ -82,12 +80,11 @@ class TimedSteps(TrainerCallback):
         self.trainer.step = _Step()
 
 
-def trl_run(
-    settings: dict[str, Any], cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, steps: int
-) -> StepLog:
-    """Train `steps` optimizer steps' records with SFTTrainer."""
+def trl_run(run: Run) -> StepLog:
+    """Train the records of the first `run.steps` optimizer steps with SFTTrainer."""
+    settings, cfg, parts, steps = run.settings, run.cfg, run.parts, run.steps
     options = dict(OPTIONS[settings["variant"]])
-    dataset = records_of(data, steps)
+    dataset = records_of(run.data, steps)
     options.setdefault("gradient_accumulation_steps", settings["accumulation"])
     if options.get("packing"):
         # a packed row holds several records: as many rows a step as make the same number of records on average
@@ -113,9 +110,9 @@ def trl_run(
         **options,
     )
     trainer = CountingTrainer(
-        model_source(parts.spec, seed=cfg.seed), args, train_dataset=dataset, processing_class=tokenizer, peft_config=adapters(parts)
+        model_source(parts.spec, seed=cfg.seed), args, train_dataset=dataset, processing_class=run.tokenizer, peft_config=adapters(parts)
     )
-    timing = TimedSteps(StepLog(peak_memory_gib(torch.device("cpu"))))
+    timing = TimedSteps(StepLog(run.clock()))
     timing.trainer = trainer
     trainer.add_callback(timing)
     trainer.train()
@@ -138,6 +135,4 @@ def adapters(parts: build.Parts) -> LoraConfig | None:
     if parts.tuning.name == "full":
         return None
     tuning, targets = parts.tuning, parts.tuning.targets or parts.spec.lora_targets
-    return LoraConfig(
-        r=tuning.r, lora_alpha=tuning.alpha, lora_dropout=tuning.dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
+    return LoraConfig(r=tuning.r, lora_alpha=tuning.alpha, lora_dropout=tuning.dropout, target_modules=targets, task_type="CAUSAL_LM")
