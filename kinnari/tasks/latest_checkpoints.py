@@ -35,9 +35,7 @@ class LatestCheckpoints(Checkpoint):
         self.folder, self.every_n_steps, self.keep = folder, every_n_steps, keep
         self.validate_every, self.total_steps = validate_every, total_steps
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int) -> None:
         follows = self._validation_follows(trainer)
         if trainer.should_stop:
             # Whoever stops a job waits seconds before killing it, so nothing comes before this.

@@ -51,9 +51,7 @@ class RunRecorder(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: list[Batch], index: int) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int) -> None:
         # One small collective a step: token counts of all ranks, and whether any of them was asked to stop. A signal may reach
         # the ranks in different steps; they must stop after the same one.
         counts = torch.tensor([*padding_fraction(batch), float(self.stop.made)], dtype=torch.float64)

@@ -72,7 +72,9 @@ def nan_loss(first_step: int, last_step: int, rank: int) -> None:
     def spoilt(self: CausalLMSFT, batch: Any) -> torch.Tensor:
         totals = forward(self, batch)
         at_fault = self.training and self.trainer.global_rank == rank
-        return totals * totals.new_tensor([float("nan"), 1.0]) if at_fault and first_step <= self.trainer.global_step <= last_step else totals
+        if at_fault and first_step <= self.trainer.global_step <= last_step:
+            return totals * totals.new_tensor([float("nan"), 1.0])
+        return totals
 
     CausalLMSFT.forward = spoilt  # type: ignore[method-assign]
 

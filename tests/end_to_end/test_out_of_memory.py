@@ -35,9 +35,7 @@ def reference(settings, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["single", "ddp", "fsdp"])
 def test_a_step_without_memory_is_done_again_with_half_the_rows(settings, reference, tmp_path, kind):
     """On one rank alone, from the third step on; ddp ranks agree within the step, sharded ones start again from a checkpoint."""
-    run = finish(
-        tmp_path / "run", *settings, *KINDS[kind], prepare=out_of_memory, arguments=(2, 2, LAST_RANK[kind])
-    )
+    run = finish(tmp_path / "run", *settings, *KINDS[kind], prepare=out_of_memory, arguments=(2, 2, LAST_RANK[kind]))
     assert run.result()["loss_curve"] == pytest.approx(reference.result()["loss_curve"], rel=1e-4)
     assert run.result()["val/loss"] == pytest.approx(reference.result()["val/loss"], rel=1e-4)
     said = "starting again from the last checkpoint with batch.micro_size=2" if kind == "fsdp" else "micro-batches halved to 2 rows"
@@ -47,9 +45,7 @@ def test_a_step_without_memory_is_done_again_with_half_the_rows(settings, refere
 @pytest.mark.parametrize("kind", ["single", "ddp", "fsdp"])
 def test_a_row_that_does_not_fit_is_told_in_one_paragraph(settings, tmp_path, kind):
     small = () if kind != "fsdp" else ("batch.micro_size=1",)
-    run = finish(
-        tmp_path / "run", *settings, *KINDS[kind], *small, status=2, prepare=out_of_memory, arguments=(0, 0, LAST_RANK[kind])
-    )
+    run = finish(tmp_path / "run", *settings, *KINDS[kind], *small, status=2, prepare=out_of_memory, arguments=(0, 0, LAST_RANK[kind]))
     assert "Out of memory" in run.text() and "model.max_length" in run.text().replace("\n", " ")
     assert "Traceback" not in run.text()
     assert "Out of memory" in run.result()["error"]
