@@ -36,10 +36,8 @@ def main() -> None:
         for variant in arguments.variants:
             row = _in_a_process(variant, arguments)
             results[variant].append(row)
-            print(
-                f"round {number + 1}/{arguments.rounds}  {variant:<18}{row['trained_per_second']:8.1f} trained tokens/s, {row['peak_gib']:.2f} GiB",
-                file=sys.stderr,
-            )
+            speed = f"{row['trained_per_second']:8.1f} trained tokens/s, peak {row['peak_gib']:.2f} GiB"
+            print(f"round {number + 1}/{arguments.rounds}  {variant:<18}{speed}", file=sys.stderr)
     table = {variant: _summary(rows) for variant, rows in results.items()}
     _print_table(table)
     ratios = _ratios(results, table)

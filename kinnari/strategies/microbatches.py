@@ -57,9 +57,7 @@ class GradientRules:
             scale_gradients(parameters, total_norm, max_norm)
         return total_norm
 
-    def step_with_clipping(
-        self, optimizer: Optimizer, parameters: Sequence[Parameter], max_norm: float | None
-    ) -> float:
+    def step_with_clipping(self, optimizer: Optimizer, parameters: Sequence[Parameter], max_norm: float | None) -> float:
         total_norm = self.clip_gradients(parameters, max_norm)
         if not math.isfinite(total_norm) and not _has_loss_scaler(self):
             for parameter in parameters:  # an optimizer leaves a parameter without a gradient alone
@@ -116,9 +114,7 @@ def clip_gradients(strategy: Strategy, parameters: Iterable[Parameter], max_norm
     return gradient_rules(strategy).clip_gradients(list(parameters), max_norm)
 
 
-def step_with_clipping(
-    strategy: Strategy, optimizer: Optimizer, parameters: Iterable[Parameter], max_norm: float | None
-) -> float:
+def step_with_clipping(strategy: Strategy, optimizer: Optimizer, parameters: Iterable[Parameter], max_norm: float | None) -> float:
     """Clip, then step. `optimizer` is the one of `LightningModule.optimizers()`, so that `global_step` counts it.
 
     Returns: L2 norm of the gradient of the global batch before clipping (inf where a loss scaler skipped the step).

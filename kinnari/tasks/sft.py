@@ -50,7 +50,13 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     module = build.lightning_module(cfg, parts, model, build.fine_tuning_settings(cfg, parts, total_steps))
     recorder = RunRecorder(answerer(cfg, parts, data, module) if cfg.task.samples else None)
     trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
-    log.info("%s records, %d steps of %d, %s parameters trained", f"{len(data.train_records):,}", total_steps, cfg.batch.global_size, f"{trainable:,}")
+    log.info(
+        "%s records, %d steps of %d, %s parameters trained",
+        f"{len(data.train_records):,}",
+        total_steps,
+        cfg.batch.global_size,
+        f"{trainable:,}",
+    )
     resume_from = checkpoint_to_resume(cfg)
     if trainer.is_global_zero:
         clear_way(checkpoint_folder(cfg), None if resume_from is None else checkpoint_step(resume_from))
@@ -188,9 +194,7 @@ def answerer(cfg: DictConfig, parts: build.Parts, data: pl.LightningDataModule, 
 
     def answer() -> list[str]:
         with module.trainer.strategy.precision_plugin.forward_context():
-            answers = generate(
-                module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=parts.sharded
-            )
+            answers = generate(module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=parts.sharded)
         return [a.text for a in answers]
 
     return answer
@@ -231,9 +235,7 @@ def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.Lightni
     adapter = None if parts.tuning.name == "full" else folder / "adapter"
     merged = folder / "merged" if cfg.task.export_merged or adapter is None else None
     trained = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    model = rebuild_from_state(
-        parts.spec, parts.tuning, trained, base_dtype=parts.weights, compute_dtype=parts.compute, seed=cfg.seed
-    )
+    model = rebuild_from_state(parts.spec, parts.tuning, trained, base_dtype=parts.weights, compute_dtype=parts.compute, seed=cfg.seed)
     result: dict[str, Any] = {"adapter_dir": adapter and str(adapter), "merged_dir": merged and str(merged)}
     if adapter is not None:
         export_adapter(model, tokenizer, adapter)
@@ -250,10 +252,7 @@ def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder
     if not recorder.answers_after:
         return []
     rows = zip(sampled(cfg, data), recorder.answers_before, recorder.answers_after, strict=True)
-    return [
-        {"question": c.prompt()[-1].content, "reference": c.reference(), "before": before, "after": after}
-        for c, before, after in rows
-    ]
+    return [{"question": c.prompt()[-1].content, "reference": c.reference(), "before": before, "after": after} for c, before, after in rows]
 
 
 def ignore_known_warnings() -> None:

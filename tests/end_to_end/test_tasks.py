@@ -84,7 +84,13 @@ def test_a_checkpoint_exports_to_the_same_adapter(trained, tmp_path):
 
 def test_generate_answers_every_prompt_with_the_adapter(trained, tmp_path):
     folder, _ = trained
-    overrides = ["task=generate", "model=tiny_causal", "trainer.precision=32-true", 'task.prompts=[Hello,"안녕"]', "generation.max_new_tokens=4"]
+    overrides = [
+        "task=generate",
+        "model=tiny_causal",
+        "trainer.precision=32-true",
+        'task.prompts=[Hello,"안녕"]',
+        "generation.max_new_tokens=4",
+    ]
 
     run(compose([*overrides, f"model.adapter={folder / 'adapter'}", f"output_dir={tmp_path}"]))
 
@@ -110,14 +116,20 @@ def test_alpaca_files_are_trained_on(tmp_path):
     file.write_text("\n".join(map(json.dumps, rows)))
     settings = [s for s in TOY if "chatterbot" not in s]
 
-    run(compose(["model=tiny_causal", *settings, "data=alpaca", f"data.alpaca.path={file}", "task.samples=0", f"output_dir={tmp_path / 'out'}"]))
+    run(
+        compose(
+            ["model=tiny_causal", *settings, "data=alpaca", f"data.alpaca.path={file}", "task.samples=0", f"output_dir={tmp_path / 'out'}"]
+        )
+    )
 
     assert result_of(tmp_path / "out")["steps"] == 2
 
 
 @pytest.mark.slow
 def test_the_default_model_learns_on_real_dialogues(tmp_path):
-    cfg = freeze(compose(["trainer.max_steps=4", "task.samples=1", "held_out.most=8", "data.chatterbot.limit=200", f"output_dir={tmp_path}"]))
+    cfg = freeze(
+        compose(["trainer.max_steps=4", "task.samples=1", "held_out.most=8", "data.chatterbot.limit=200", f"output_dir={tmp_path}"])
+    )
 
     result = run_task(cfg)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinnari.errors import ConfigError
-from kinnari.text.plan import BatchPlan, accumulation, pack
+from kinnari.text.plan import BatchPlan, accumulation, pack, pack_evenly
 
 
 def plan(lengths, **changes):
@@ -59,6 +59,26 @@ def test_best_fit_decreasing_fills_rows_as_worked_by_hand():
     rows = pack(np.arange(6), np.array([5, 7, 9, 4, 1, 6]), capacity=10)
 
     assert rows == [(2, 4), (5, 3), (1,), (0,)]
+
+
+@given(lengths=st.lists(st.integers(1, 64), min_size=1, max_size=60), block=st.integers(1, 8))
+def test_even_rows_lose_nothing_and_need_no_further_forward_pass(lengths, block):
+    lengths = np.asarray(lengths)
+    fewest = pack(np.arange(len(lengths)), lengths, capacity=64)
+
+    rows = pack_evenly(np.arange(len(lengths)), lengths, capacity=64, block=block)
+
+    assert sorted(r for row in rows for r in row) == list(range(len(lengths)))
+    assert -(-len(rows) // block) == -(-len(fewest) // block)
+    widest = max(sum(lengths[list(row)]) for row in rows)
+    assert widest <= max(sum(lengths[list(row)]) for row in fewest) or widest <= 64
+
+
+def test_short_records_are_spread_over_the_rows_of_a_forward_pass():
+    # 8 records of 8 tokens: one row of 64 would do, but four rows of 16 are computed as fast and attend to a quarter
+    rows = pack_evenly(np.arange(8), np.full(8, 8), capacity=64, block=4)
+
+    assert [len(row) for row in rows] == [2, 2, 2, 2]
 
 
 def test_an_epoch_sees_every_record_once_and_epochs_differ():
