@@ -135,6 +135,12 @@ def load_model(
     return model.eval()
 
 
+def stored_dtype(spec: ModelSpec, *, seed: int = 0) -> torch.dtype:
+    """Dtype of the checkpoint's weights, which is what plain `from_pretrained` loads them in; float32 where it says nothing."""
+    dtype = _read_config(spec, model_source(spec, seed=seed)).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
 def _read_config(spec: ModelSpec, source: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=spec.trust_remote_code)

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from kinnari.models.export import MergeReport, export_adapter, export_merged
 from kinnari.models.load import load_model
 from kinnari.models.spec import ModelSpec
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
@@ -51,24 +49,3 @@ def rebuild_from_state(
                 raise ValueError(f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}.")
             parameter.copy_(trainable_state[name])
     return model.eval()
-
-
-def export_from_state(
-    spec: ModelSpec,
-    tuning: Tuning,
-    trainable_state: Mapping[str, Tensor],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    adapter_folder: Path | None,
-    merged_folder: Path | None,
-    base_dtype: torch.dtype,
-    compute_dtype: torch.dtype,
-    dtype: torch.dtype,
-    seed: int,
-) -> MergeReport | None:
-    """Writes the adapter folder, the merged folder or both (None skips one) from the trained tensors alone."""
-    model = rebuild_from_state(spec, tuning, trainable_state, base_dtype=base_dtype, compute_dtype=compute_dtype, seed=seed)
-    if adapter_folder is not None:
-        assert isinstance(model, PeftModel)
-        export_adapter(model, tokenizer, adapter_folder)
-    return None if merged_folder is None else export_merged(model, tokenizer, merged_folder, dtype=dtype)

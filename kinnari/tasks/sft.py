@@ -15,13 +15,12 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import chat_prompts, generate
-from kinnari.models.export import export_adapter, export_merged, verify_merge
 from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, checkpoint_step, is_intact, latest_intact
-from kinnari.strategies.export import rebuild_from_state
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
+from kinnari.tasks.export import write_folders
 from kinnari.tasks.interruption import leave_signals_to_us
 from kinnari.tasks.latest_checkpoints import LatestCheckpoints, checkpoint_name
 from kinnari.tasks.recorder import RunRecorder
@@ -74,7 +73,8 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     }
     state = trainer.strategy.lightning_module_state_dict()
     if finished and trainer.is_global_zero:
-        result |= export(cfg, parts, tokenizer, data, state)
+        probe = torch.tensor([data.train_records[0][0][:64].tolist()])
+        result |= write_folders(cfg, parts, tokenizer, state, Path(cfg.output_dir), merged=cfg.task.export_merged, probe=probe)
         result["samples"] = samples(cfg, data, recorder)
         print_report(result)
     trainer.strategy.barrier()
@@ -227,24 +227,6 @@ def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
 def perplexity_of(loss: float | None) -> float | None:
     """exp of a mean loss in nats; None where there is no loss."""
     return None if loss is None else float(torch.tensor(loss).exp())
-
-
-def export(cfg: DictConfig, parts: build.Parts, tokenizer: Any, data: pl.LightningDataModule, state: dict[str, Any]) -> dict[str, Any]:
-    """Adapter and merged folders, and how far the merged model is from the trained one."""
-    folder = Path(cfg.output_dir)
-    adapter = None if parts.tuning.name == "full" else folder / "adapter"
-    merged = folder / "merged" if cfg.task.export_merged or adapter is None else None
-    trained = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    model = rebuild_from_state(parts.spec, parts.tuning, trained, base_dtype=parts.weights, compute_dtype=parts.compute, seed=cfg.seed)
-    result: dict[str, Any] = {"adapter_dir": adapter and str(adapter), "merged_dir": merged and str(merged)}
-    if adapter is not None:
-        export_adapter(model, tokenizer, adapter)
-    if merged is not None:
-        export_merged(model, tokenizer, merged, dtype=parts.weights)
-        probe = torch.tensor([data.train_records[0][0][:64].tolist()])
-        gap = verify_merge(model, merged, probe, dtype=parts.weights)
-        result |= {"merge/max_abs_logit_gap": gap.max_abs_logit_gap, "merge/greedy_agreement": gap.greedy_agreement}
-    return result
 
 
 def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder) -> list[dict[str, str]]:

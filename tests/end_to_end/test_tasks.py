@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kinnari.tasks.compose import compose
-from kinnari.tasks.run import run, run_task, freeze
+from kinnari.tasks.run import freeze, run, run_task
 
 TOY = ("callbacks=none", "logger=none", "trainer.precision=32-true", "data.chatterbot.limit=60", "held_out.fraction=0.1")
 KEYS = {
@@ -134,4 +134,5 @@ def test_the_default_model_learns_on_real_dialogues(tmp_path):
     result = run_task(cfg)
 
     assert result["val/loss_after"] < result["val/loss_before"]
+    assert result["merge/max_abs_logit_gap"] < 1e-3 and result["merge/greedy_agreement"] == 1.0
     assert result["samples"][0]["before"] and list((tmp_path / "tensorboard").glob("events*"))
