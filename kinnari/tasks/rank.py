@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ _LOST_PEER = re.compile(r"Connection (closed|reset) by peer")  # gloo; the trace
 def main() -> None:
     """Run the task of a resolved config; exit status as `launch.py`."""
     _die_with_parent()
+    slurm_warning_is_a_stop()
     cfg = OmegaConf.load(sys.argv[1])
     assert isinstance(cfg, DictConfig)
     from kinnari.tasks.logs import log_to_terminal
@@ -57,6 +59,12 @@ def who_am_i(cfg: DictConfig) -> str:
         f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: config_hash={config_hash(cfg)} seed={cfg.seed} "
         f"optimizer.lr={cfg.optimizer.lr} batch.global_size={cfg.batch.global_size} batch.micro_size={cfg.batch.micro_size}"
     )
+
+
+def slurm_warning_is_a_stop() -> None:
+    """SLURM's warning that the time is nearly up (SIGUSR2) reaches every process of the job and would end a rank at once; here
+    it means what SIGTERM means: save the step and stop."""
+    signal.signal(signal.SIGUSR2, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _die_with_parent() -> None:

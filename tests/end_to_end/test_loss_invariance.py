@@ -1,7 +1,7 @@
 """Contract 1: the loss curve does not depend on how a global batch is laid out.
 
 Loss at optimizer steps 1..8 for tuning {full, lora} x parallel {single, ddp, fsdp, zero2, zero3} x splits into micro-batches x
-{none, length_grouped, packed} x {chunked, plain} loss, each against one process that sees the whole global batch in one
+{none, length_grouped (one process), packed} x {chunked, plain} loss, each against one process that sees the whole global batch in one
 unpacked micro-batch with transformers-style full logits. Float32, relative tolerance 1e-4.
 """
 
@@ -26,6 +26,8 @@ def layout(tuning, micro, packing, chunked):
 
 
 LAYOUTS = [layout(*choice) for choice in itertools.product(TUNINGS, MICRO_SIZES, PACKINGS, LOSSES)]
+# Length grouping only sorts the rows of a step: that it does so alike for two ranks is shown in tests/kinnari/text/test_plan.py.
+LAYOUTS_ON_TWO = [layout(*choice) for choice in itertools.product(TUNINGS, MICRO_SIZES, ("none", "packed"), LOSSES)]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +60,9 @@ def test_one_process_has_one_curve_for_every_layout(references):
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", PARALLELS)
 def test_two_ranks_follow_the_curve_of_one_process(parallel, references):
-    runs = [(*overrides, f"strategy/parallel={parallel}", "hw=cpux2") for overrides in LAYOUTS]
+    runs = [(*overrides, f"strategy/parallel={parallel}", "hw=cpux2") for overrides in LAYOUTS_ON_TWO]
 
     first, second = run_ranks(curves, 2, runs, timeout_s=600)
 
     assert first == second
-    assert_equal_curves(first, LAYOUTS, references)
+    assert_equal_curves(first, LAYOUTS_ON_TWO, references)
