@@ -95,8 +95,11 @@ def template(cfg: DictConfig) -> Template:
 
 
 def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the model."""
-    return load_tokenizer(model_spec(cfg))
+    """The tokenizer that belongs to the model; the first thing a task loads, so the terms of the weights are shown here."""
+    spec = model_spec(cfg)
+    if spec.notice:
+        log.warning("%s", spec.notice)
+    return load_tokenizer(spec)
 
 
 def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> Any:
@@ -122,8 +125,6 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
 
 def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
     """Weights loaded in an explicit dtype, with adapters where the tuning has them; in eval mode."""
-    if parts.spec.notice:
-        log.warning("%s", parts.spec.notice)
     torch.manual_seed(cfg.seed)  # adapters are drawn at random
     quantization = quantization_config(parts.tuning, parts.compute, parts.sharded)
     model = load_model(parts.spec, dtype=parts.weights, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
