@@ -33,6 +33,10 @@ def quiet_libraries() -> None:
 
 def ignore_known_warnings() -> None:
     """Warnings that no user can act on, or that are about choices made on purpose."""
+    # The data position of a run is its step number (kinnari.text.steps), so the dataloader needs no state of its own.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
     # Batches are built by array slicing, faster than a worker process would hand them over.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Each is a library's own call to another one (peft 0.21 and transformers 5.23, pytorch-lightning 2.6 and torch 2.13).

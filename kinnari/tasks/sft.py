@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: data or weights cannot be used.
         RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
     """
-    ignore_known_warnings()
     parts = build.parts(cfg)
     tokenizer = build.tokenizer(cfg)
     data = build.datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size)
@@ -235,13 +233,3 @@ def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder
         return []
     rows = zip(sampled(cfg, data), recorder.answers_before, recorder.answers_after, strict=True)
     return [{"question": c.prompt()[-1].content, "reference": c.reference(), "before": before, "after": after} for c, before, after in rows]
-
-
-def ignore_known_warnings() -> None:
-    """Warnings that are about choices made on purpose."""
-    # The data position of a run is its step number (kinnari.text.steps), so the dataloader needs no state of its own.
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
-    # Batches are built by array slicing, faster than a worker process would hand them over.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
