@@ -8,10 +8,10 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from kinnari.functional.labels import IGNORED
 from kinnari.models.head import install_loss_head
 from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
 from kinnari.text.batches import Batch
-from kinnari.text.tokens import IGNORED
 
 
 class Seq2SeqSFT(pl.LightningModule):

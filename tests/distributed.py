@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import tempfile
 import time
 import traceback
@@ -15,11 +14,7 @@ from typing import Any
 
 import torch
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from kinnari.strategies.ports import find_free_port
 
 
 def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, timeout_s: float = 240.0) -> list[Any]:
@@ -45,7 +40,7 @@ def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, ti
 
 def start_ranks(function: Callable[..., Any], world_size: int, folder: Path, arguments: tuple[Any, ...]) -> list[BaseProcess]:
     context = multiprocessing.get_context("spawn")
-    port = free_port()
+    port = find_free_port()
     processes = []
     for rank in range(world_size):
         process = context.Process(target=_rank, args=(function, rank, world_size, port, folder, arguments), daemon=True)

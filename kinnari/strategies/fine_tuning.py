@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from kinnari.errors import ConfigError
-from kinnari.functional.labels import perplexity
+from kinnari.functional.labels import count_trained, perplexity
 from kinnari.models.lora_layers import fuse_lora
 from kinnari.strategies.microbatches import gather_texts, gradient_rules, step_with_clipping, sum_over_ranks
 from kinnari.strategies.optimizer_step import MicroBatchRunner, StepTotals, TrainingStopped, trainable
@@ -114,7 +114,7 @@ class FineTuning:
         """Add a validation item to the sums."""
         for batch in batches:
             totals = totals_of(batch).double().cpu()
-            count = float((batch["labels"] != -100).sum())
+            count = count_trained(batch["labels"])
             self._validation += torch.tensor([totals[0], totals[1], count], dtype=torch.float64)
 
     def finish_validation(self, module: pl.LightningModule) -> None:

@@ -80,30 +80,31 @@ class MicroBatchRunner:
             pieces = list(batches)
             for _ in range(self.halvings):
                 pieces = [half for piece in pieces for half in halve(piece)]
-            sums, out_of_memory = self._attempt(module, pieces, totals_of)
-            if not agree_max(strategy, out_of_memory):
+            # One collective tells both: what the ranks computed, and whether any of them ran out of memory on the way.
+            nll_sum, correct, out_of_memory = sum_over_ranks(strategy, self._attempt(module, pieces, totals_of)).tolist()
+            if not out_of_memory:
                 break
             self._make_smaller(module, pieces)
-        nll_sum, correct = sum_over_ranks(strategy, sums).tolist()
         sum_gradients(strategy, trainable(module))
         return StepTotals(nll_sum, int(correct), batches[0]["step_tokens"])
 
-    def _attempt(self, module: pl.LightningModule, pieces: list[Batch], totals_of: Callable[[Batch], Tensor]) -> tuple[Tensor, float]:
+    def _attempt(self, module: pl.LightningModule, pieces: list[Batch], totals_of: Callable[[Batch], Tensor]) -> Tensor:
+        """[3] float64 of this rank: sum of token losses, right predictions, 1 where memory ran out (0 else)."""
         strategy = module.trainer.strategy
-        sums = torch.zeros(2, dtype=torch.float64, device=module.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=module.device)
         self._totals = []
         try:
             for i, batch in enumerate(pieces):
                 with micro_batch_sync(strategy, is_last=i == len(pieces) - 1):
                     totals = totals_of(batch)
                     module.manual_backward(totals[0] * (loss_factor(strategy) / max(1, batch["step_tokens"])))
-                sums += totals.detach().double()
+                sums[:2] += totals.detach().double()
                 self._totals.append((batch["record_ids"], totals.detach()))
         except torch.OutOfMemoryError:
             if loss_factor(strategy) != 1.0:
                 raise
-            return sums, 1.0
-        return sums, 0.0
+            sums[2] = 1.0
+        return sums
 
     def suspects(self) -> list[str]:
         """Record ids of this rank's micro-batches of the last step whose loss is not finite; of all where every loss is."""

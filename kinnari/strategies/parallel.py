@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
-from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from pytorch_lightning.plugins.precision import DeepSpeedPrecision, HalfPrecision, MixedPrecision, Precision
 from pytorch_lightning.strategies import Strategy
 
 from kinnari.errors import ConfigError
 from kinnari.strategies.ddp import SingleProcess, SummingDDP
 from kinnari.strategies.fsdp import FullySharded
+from kinnari.strategies.ports import find_free_port
 
 STRATEGIES = ("single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
@@ -103,7 +103,7 @@ class StartedRanks(ClusterEnvironment):
     @property
     def main_port(self) -> int:
         if self._port is None:
-            self._port = int(os.environ["MASTER_PORT"]) if "MASTER_PORT" in os.environ else find_free_network_port()
+            self._port = int(os.environ["MASTER_PORT"]) if "MASTER_PORT" in os.environ else find_free_port()
         return self._port
 
     @staticmethod

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import chat_prompts, generate
-from kinnari.strategies.checkpoint_io import AtomicCheckpointIO, checkpoint_step, is_intact, latest_intact
+from kinnari.strategies.checkpoint_io import checkpoint_step, is_intact, latest_intact
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.strategies.tuning import trainable_parameters
@@ -95,7 +95,6 @@ def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, to
         devices=cfg.hw.devices,
         num_nodes=cfg.hw.num_nodes,
         strategy=build.strategy(cfg, parts),
-        plugins=[AtomicCheckpointIO()],
         max_steps=total_steps,
         max_epochs=-1,
         val_check_interval=interval,

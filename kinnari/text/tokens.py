@@ -16,8 +16,6 @@ from kinnari.errors import ConfigError
 from kinnari.text.conversation import Conversation, Message
 from kinnari.text.template import Segment, Template
 
-IGNORED = -100
-
 
 @dataclass(frozen=True)
 class Tokens:

@@ -12,8 +12,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from kinnari.errors import ConfigError
+from kinnari.strategies.ports import find_free_port
 from kinnari.strategies.sharding import mixed_precision_policy, shard_fsdp2
-from tests.distributed import free_port
 from tests.kinnari.strategies.toy import toy_model
 
 BLOCK = "LlamaDecoderLayer"
@@ -23,7 +23,7 @@ BLOCK = "LlamaDecoderLayer"
 def mesh(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceMesh]:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_port())}
     for variable, value in variables.items():
         monkeypatch.setitem(os.environ, variable, value)
     torch.distributed.init_process_group("gloo")
