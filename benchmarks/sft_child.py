@@ -27,8 +27,9 @@ from kinnari.strategies.optimizer_step import seed_step
 from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
+from kinnari.tasks.logs import ignore_known_warnings
 from kinnari.tasks.recorder import RunRecorder
-from kinnari.tasks.sft import build_trainer, ignore_known_warnings
+from kinnari.tasks.sft import build_trainer
 from kinnari.text.batches import Batch, padding_fraction
 
 

@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,18 @@ def test_what_every_command_imports_is_light(file):
     allowed = {*sys.stdlib_module_names, "hydra", "omegaconf"}
     light = {"kinnari.errors", "kinnari.tasks.compose", "kinnari.tasks.config_errors"}
     assert not [name for name, at_top in imports(file) if at_top and name.split(".")[0] not in allowed and name not in light]
+
+
+OUTSIDE = [*sorted((ROOT / "benchmarks").glob("*.py")), *sorted((ROOT / "tests").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", [*NAMES, *(str(f.relative_to(ROOT)) for f in OUTSIDE)])
+def test_what_is_imported_from_the_project_exists(file):
+    # Also inside functions and in benchmarks, which no other test may ever run.
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        module = node.module if isinstance(node, ast.ImportFrom) else None
+        if module and module.split(".")[0] in ("kinnari", "benchmarks", *SURFACE):
+            found = importlib.import_module(module)
+            missing = [a.name for a in node.names if not hasattr(found, a.name) and find_spec(f"{module}.{a.name}") is None]
+            assert missing == [], f"{file} imports {missing} from {module}"
