@@ -20,11 +20,12 @@ from kinnari.text.conversation import Conversation, Reject
 from kinnari.text.lineage import file_lineage
 from kinnari.text.plan import BatchPlan
 from kinnari.text.progress import progress_line
+from kinnari.text.records import TokenizedRecords
 from kinnari.text.seq2seq_tokens import tokenize_seq2seq
 from kinnari.text.split import split_by_question
 from kinnari.text.steps import StepDataset, StepSampler
 from kinnari.text.template import Template
-from kinnari.text.tokens import SegmentEncoder, TokenizedRecords, tokenize_conversations
+from kinnari.text.tokens import SegmentEncoder, tokenize_conversations
 
 log = logging.getLogger(__name__)
 

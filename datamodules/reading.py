@@ -25,7 +25,19 @@ class Row:
     error: str | None = None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def data_files(path: str) -> list[Path]:
+    """The local files behind `path`, which may be a file, a folder of files, or the name of a hub dataset (no files)."""
+    return [Path(path)]
+
+
+def read_rows(path: str, split: str = "train", subset: str | None = None) -> Iterator[tuple[str, Row]]:
+    """(file, row) of every row behind `path`."""
+    for file in data_files(path):
+        for row in _file_rows(file):
+            yield str(file), row
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
     """Rows of a JSON list or of JSON lines, whichever the file holds.
 
     Raises:

@@ -2,6 +2,6 @@
 
 from datamodules.sources.alpaca import Alpaca
 from datamodules.sources.chatterbot import ChatterBot
-from datamodules.sources.source import Source
+from datamodules.sources.source import FileSource, Source
 
-__all__ = ["Alpaca", "ChatterBot", "Source"]
+__all__ = ["Alpaca", "ChatterBot", "FileSource", "Source"]

@@ -7,53 +7,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from datamodules.reading import read_rows
-from kinnari.text.conversation import Conversation, Message, Reject
+from datamodules.sources.source import FileSource
+from kinnari.text.conversation import Message
 
 COLUMNS = "instruction, input, output"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alpaca:
-    """A file of alpaca rows.
+class Alpaca(FileSource):
+    """A file of alpaca rows; the original ones are CC-BY-NC-4.0."""
 
-    Args:
-        path: json or jsonl file.
-        language: of the answers, for reports; ISO 639-1.
-        licence: of the file at hand; the original Alpaca rows are CC-BY-NC-4.0.
-    """
-
-    path: str
-    language: str = "en"
-    licence: str = "unknown"
-    limit: int | None = None
-    weight: float = 1.0
     name: str = "alpaca"
 
-    def files(self) -> list[Path]:
-        """The one file."""
-        return [Path(self.path)]
-
-    def read(self) -> Iterator[Conversation | Reject]:
-        """One conversation per row."""
-        for number, row in enumerate(read_rows(Path(self.path))):
-            problem = row.error or wrong_columns(row.value)
-            if problem:
-                yield Reject(source=self.name, file=self.path, line=row.line, reason=problem, row=row.value)
-                continue
-            user = Message("user", row.value["instruction"], context=row.value.get("input") or "")
-            yield Conversation(
-                messages=(user, Message("assistant", row.value["output"])),
-                record_id=f"{self.name}:{number}",
-                source=self.name,
-                language=self.language,
-                licence=self.licence,
-            )
+    def convert(self, row: Any) -> tuple[Message, ...] | str:
+        """A question with its input as context, and the answer."""
+        problem = wrong_columns(row)
+        if problem:
+            return problem
+        return Message("user", row["instruction"], context=row.get("input") or ""), Message("assistant", row["output"])
 
 
 def wrong_columns(row: Any) -> str | None:

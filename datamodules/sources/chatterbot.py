@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.sources.source import Source
 from kinnari.errors import ConfigError
 from kinnari.text.conversation import Conversation, Message, Reject
 
@@ -27,7 +28,7 @@ ISO_639_1 |= {"russian": "ru", "hindi": "hi", "indonesian": "id", "turkish": "tr
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatterBot:
+class ChatterBot(Source):
     """The corpus in the languages asked for.
 
     Args:
@@ -37,10 +38,8 @@ class ChatterBot:
 
     languages: list[str] = field(default_factory=lambda: ["english"])
     subjects: list[str] | None = None
-    licence: str = "BSD-3-Clause"
-    limit: int | None = None
-    weight: float = 1.0
     name: str = "chatterbot"
+    licence: str = "BSD-3-Clause"
 
     def files(self) -> list[Path]:
         """The YAML files of the chosen languages and subjects.

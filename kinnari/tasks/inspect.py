@@ -18,7 +18,8 @@ from kinnari.tasks import build
 from kinnari.tasks.proofs import Proofs, prove
 from kinnari.tasks.token_pieces import Piece, TokenPieces
 from kinnari.text.plan import PACKINGS
-from kinnari.text.tokens import SegmentEncoder, TokenizedRecords
+from kinnari.text.records import TokenizedRecords
+from kinnari.text.tokens import SegmentEncoder
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinnari.text.conversation import Conversation
+from kinnari.text.records import TokenizedRecords
 from kinnari.text.seq2seq_tokens import source_segments
 from kinnari.text.template import Segment, Template
-from kinnari.text.tokens import SegmentEncoder, TokenizedRecords, prompt_ids
+from kinnari.text.tokens import SegmentEncoder, prompt_ids
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kinnari.functional.labels import IGNORED
 from kinnari.text.plan import MicroBatch
-from kinnari.text.tokens import TokenizedRecords
+from kinnari.text.records import TokenizedRecords
 
 # Rows are padded to a multiple of this: tensor cores and vector units like it, and it costs at most 7 tokens a row.
 MULTIPLE = 8

@@ -18,16 +18,27 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `context` is the passage a user turn refers to (the `input` of an alpaca row); empty when there is none."""
+    """One turn.
+
+    Attributes:
+        context: the passage a user turn refers to (the `input` of an alpaca row); empty when there is none.
+        trained: whether the loss covers this turn, whatever `loss_on` says; None leaves it to `loss_on`.
+    """
 
     role: Role
     content: str
     context: str = ""
+    trained: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """A record ready to be rendered; `record_id` is unique within a run and names the record in every log and error."""
+    """A record ready to be rendered.
+
+    Attributes:
+        record_id: unique within a run; names the record in every log and error.
+        language: ISO 639-1 of the answers; empty where the source cannot know, and then told from the text.
+    """
 
     messages: tuple[Message, ...]
     record_id: str
@@ -53,13 +64,20 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """A row that could not become a conversation, kept with the place it came from so that nothing is lost silently."""
+    """A row that is not trained on, kept with the place it came from so that nothing is lost silently.
+
+    Attributes:
+        line: where the row begins, 1-based; 0 where a file has no lines.
+        step: what took it out: `read`, or the name of a cleaning step.
+        row: the row, shortened; a whole `Conversation` as a dict where a cleaning step took it out.
+    """
 
     source: str
     file: str
     line: int
     reason: str
     row: Any = None
+    step: str = "read"
 
 
 def normalise_question(text: str) -> str:

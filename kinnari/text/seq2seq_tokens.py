@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kinnari.text.conversation import Conversation
+from kinnari.text.records import TokenizedRecords, Tokens, flatten
 from kinnari.text.template import Segment, Template
-from kinnari.text.tokens import SegmentEncoder, TokenizedRecords, Tokens, flatten
+from kinnari.text.tokens import SegmentEncoder
 
 _EOS = Segment("eos", "", False)
 

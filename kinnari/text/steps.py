@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, Sampler
 
 from kinnari.text.batches import Batch, collate_causal, collate_seq2seq
 from kinnari.text.plan import BatchPlan
-from kinnari.text.tokens import TokenizedRecords
+from kinnari.text.records import TokenizedRecords
 
 
 class StepDataset(Dataset[list[Batch]]):

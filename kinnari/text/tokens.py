@@ -7,58 +7,13 @@ answered prompt (in Thai, Chinese and Korean text, tokenising the whole would me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kinnari.errors import ConfigError
 from kinnari.text.conversation import Conversation, Message
+from kinnari.text.records import TokenizedRecords, Tokens, flatten
 from kinnari.text.template import Segment, Template
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """One record: ids and whether each is a training target, both of length T; `cut` if it was longer than allowed."""
-
-    input_ids: list[int]
-    trained: list[bool]
-    cut: bool = False
-
-
-@dataclass
-class TokenizedRecords:
-    """Records end to end in flat arrays: 400,000 records of 200 tokens take 0.4 GB, and a worker process shares the pages.
-
-    Record i is `flat_ids[offsets[i]:offsets[i+1]]`.
-    """
-
-    flat_ids: np.ndarray
-    flat_trained: np.ndarray
-    offsets: np.ndarray
-    record_ids: list[str]
-    sources: list[str]
-    num_cut: int = 0
-    dropped: dict[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.record_ids)
-
-    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [T] int32 and trained [T] bool of record i."""
-        span = slice(self.offsets[i], self.offsets[i + 1])
-        return self.flat_ids[span], self.flat_trained[span]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens per record, [N] int64."""
-        return np.diff(self.offsets)
-
-    @property
-    def trained_counts(self) -> np.ndarray:
-        """Trained tokens per record, [N] int64; the first token of a record has no predecessor and is never a target."""
-        sums = np.concatenate([[0], np.cumsum(self.flat_trained)])
-        return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
 
 
 class SegmentEncoder:
@@ -151,20 +106,3 @@ def nothing_to_train(cut: Tokens, whole: Tokens, max_length: int) -> str | None:
     if any(whole.trained[1:]):
         return f"the prompt fills max_length={max_length} tokens before the answer begins"
     return "the record has no answer to train on"
-
-
-def flatten(kept: list[Tokens], ids: list[str], sources: list[str], dropped: dict[str, str]) -> TokenizedRecords:
-    """Lay records end to end."""
-    lengths = [len(t.input_ids) for t in kept]
-    trained = [np.asarray(t.trained, dtype=bool) for t in kept]
-    for flags in trained:
-        flags[0] = False
-    return TokenizedRecords(
-        flat_ids=np.concatenate([np.asarray(t.input_ids, dtype=np.int32) for t in kept]) if kept else np.zeros(0, np.int32),
-        flat_trained=np.concatenate(trained) if kept else np.zeros(0, bool),
-        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-        record_ids=ids,
-        sources=sources,
-        num_cut=sum(t.cut for t in kept),
-        dropped=dropped,
-    )

@@ -10,7 +10,7 @@ from kinnari.errors import ConfigError
 
 def rows_of(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_rows(path))
+    return [row for _, row in read_rows(str(path))]
 
 
 def test_json_lines_and_a_json_list_give_the_same_rows(tmp_path):

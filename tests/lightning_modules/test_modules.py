@@ -7,7 +7,7 @@ from kinnari.models.load import load_model
 from kinnari.tasks.build import model_spec
 from kinnari.tasks.compose import compose
 from kinnari.text.batches import collate_causal, collate_seq2seq
-from kinnari.text.tokens import Tokens, flatten
+from kinnari.text.records import Tokens, flatten
 from lightning_modules import CausalLMSFT, Seq2SeqSFT
 
 

@@ -14,7 +14,7 @@ from kinnari.tasks.compose import compose
 from kinnari.tasks.inspect import InspectionFailed, as_text, inspect
 from kinnari.tasks.proofs import answer_ends
 from kinnari.tasks.token_pieces import TokenPieces
-from kinnari.text.tokens import Tokens, flatten
+from kinnari.text.records import Tokens, flatten
 
 ROWS = [
     {"instruction": "Say hello in Thai", "input": "", "output": "สวัสดี"},

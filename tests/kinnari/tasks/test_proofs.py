@@ -10,9 +10,10 @@ import pytest
 from kinnari.models.toy import byte_tokenizer
 from kinnari.tasks.proofs import Proofs, answer_ends, prove
 from kinnari.text.conversation import Conversation, Message
+from kinnari.text.records import TokenizedRecords
 from kinnari.text.seq2seq_tokens import tokenize_seq2seq
 from kinnari.text.template import Template
-from kinnari.text.tokens import SegmentEncoder, TokenizedRecords, tokenize_conversations
+from kinnari.text.tokens import SegmentEncoder, tokenize_conversations
 
 TEMPLATE = Template(
     name="t",

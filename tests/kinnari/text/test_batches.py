@@ -6,8 +6,8 @@ import torch
 
 from kinnari.text.batches import collate_causal, collate_seq2seq, halve, pad_rows, padding_fraction
 from kinnari.text.plan import BatchPlan
+from kinnari.text.records import Tokens, flatten
 from kinnari.text.steps import StepDataset, StepSampler
-from kinnari.text.tokens import Tokens, flatten
 
 PAD = 0
 

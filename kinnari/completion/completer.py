@@ -1,0 +1,46 @@
+"""Text in, text out: what translation, bootstrap and judging need of a language model, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from kinnari.text.conversation import Message
+
+Prompt = str | Sequence[Message]  # bare text to be continued, or a chat
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionSettings:
+    """Decoding of one completion; None leaves a setting to the model's side."""
+
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came back; `finish_reason` is `stop`, `length`, or `failed` (then `text` is empty and `error` says why)."""
+
+    text: str
+    finish_reason: Literal["stop", "length", "failed"]
+    error: str | None = None
+
+
+class Completer(Protocol):
+    """A language model behind an endpoint or in this process."""
+
+    name: str  # recorded beside everything it wrote: the model, never a key
+
+    def complete(
+        self, prompts: Sequence[Prompt], settings: CompletionSettings, on_progress: Callable[[int], None] = lambda done: None
+    ) -> list[Completion]:
+        """One completion per prompt, in the order of the prompts; a prompt that fails for good yields `failed` and stops nothing."""
+        ...
