@@ -9,5 +9,5 @@ setup(
         *[f"kinnari.conf.{p}" for p in find_namespace_packages("conf")],
     ],
     package_dir={"kinnari.conf": "conf"},
-    package_data={"kinnari.conf": ["**/*.yaml"]},
+    package_data={"kinnari.conf": ["**/*.yaml"], "kinnari.bootstrap": ["*.jsonl"]},
 )

@@ -9,5 +9,6 @@ instruction.py      ties them together for `trainer.fit`
 """
 
 from datamodules.instruction import InstructionDataModule
+from datamodules.preference import PreferenceDataModule
 
-__all__ = ["InstructionDataModule"]
+__all__ = ["InstructionDataModule", "PreferenceDataModule"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.reading import Row, data_files, read_rows
+from datamodules.reading import Row, data_files, read_rows, shown
 from kinnari.text.conversation import Conversation, Message, Reject
 
 
@@ -53,7 +53,8 @@ class FileSource(Source):
     """A source whose rows become conversations one by one.
 
     Args:
-        path: a file (json, jsonl, csv, tsv, parquet; .gz as well), a folder of such files, or the name of a hub dataset.
+        path: a file (json, jsonl, csv, tsv, parquet, arrow, txt; .gz, .bz2, .xz as well), a folder of such files, or the name of a hub
+            dataset.
         split, subset: of the hub dataset.
     """
 
@@ -78,7 +79,7 @@ class FileSource(Source):
         for number, (file, row) in enumerate(self.rows()):
             result = row.error or self.convert(row.value)
             if isinstance(result, str):
-                yield Reject(source=self.name, file=file, line=row.line, reason=result, row=row.value)
+                yield Reject(source=self.name, file=file, line=row.line, reason=result, row=shown(row.value))
                 continue
             yield Conversation(
                 messages=result,

@@ -8,22 +8,21 @@ from pathlib import Path
 import pytest
 
 from datamodules import InstructionDataModule
+from datamodules.sources.source import Source
 from kinnari.errors import ConfigError
 from kinnari.models.toy import byte_tokenizer
 from kinnari.text.conversation import Conversation, Message, Reject
+from tests.kinnari.preparation.fakes import Without
 from tests.kinnari.text.test_template import chatml
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fake:
+class Fake(Source):
     """`count` questions with one answer each, and perhaps a rejected row."""
 
-    name: str
     count: int
     rejected: int = 0
     answer: str = "fine"
-    limit: int | None = None
-    weight: float = 1.0
     licence: str = "MIT"
 
     def files(self):
@@ -118,3 +117,33 @@ def test_packing_lowers_the_planned_padding():
     data = build(Fake(name="a", count=40), global_size=8)
 
     assert data.planned_padding("packed") < data.planned_padding("none")
+
+
+def test_temperature_evens_sources_out():
+    data = build(Fake(name="a", count=90), Fake(name="b", count=10), held_out_fraction=0.0, temperature=1e9)
+
+    counts = Counter(r.split(":")[0] for step in data.train_dataloader() for batch in step for r in batch["record_ids"])
+    assert counts == {"a": 50, "b": 50} and data.lineage()["b"]["weight"] == pytest.approx(5.0)
+
+
+def test_conversations_stand_at_the_numbers_of_their_records():
+    data = build(Fake(name="a", count=20), Fake(name="b", count=20, answer="x" * 200), max_length=64)
+    for records, conversations in ((data.train_records, data.train_conversations), (data.held_out_records, data.held_out_conversations)):
+        assert [c.record_id for c in conversations] == list(records.record_ids)
+
+
+def test_cleaning_is_applied_and_counted():
+    data = build(Fake(name="a", count=20), cleaning={"no_one": Without("1")}, held_out_fraction=0.0)
+    assert len(data.train_records) == 9 and data.counts()["a"]["removed"] == 11 and {r.step for r in data.rejects} == {"no_one"}
+
+
+def test_a_cache_makes_the_second_module_find_everything(tmp_path):
+    first, again = (build(Fake(name="a", count=20), cache_dir=tmp_path) for _ in range(2))
+    assert not first.prepared.found and again.prepared.found
+    assert list(first.train_records.record_ids) == list(again.train_records.record_ids)
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(tmp_path):
+    one, other = build(Fake(name="a", count=20), workers=1), build(Fake(name="a", count=20), workers=2, cache_dir=tmp_path)
+    assert [one.plan.order(e).tolist() for e in (0, 1)] == [other.plan.order(e).tolist() for e in (0, 1)]
+    assert one.plan.order(0).tolist() != one.plan.order(1).tolist()

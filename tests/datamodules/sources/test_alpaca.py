@@ -31,7 +31,7 @@ def test_input_may_be_empty_or_missing(tmp_path, empty):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"prompt": "Hi", "completion": "Yo"}, "expected columns: instruction, input, output; found: prompt, completion"),
+        ({"prompt": "Hi", "completion": "Yo"}, "expected columns: instruction, output, input; found: prompt, completion"),
         ({"instruction": "Hi", "output": "  "}, "'output' is missing, empty or not text"),
         ({"instruction": 3, "output": "Yo"}, "'instruction' is missing, empty or not text"),
         ({"instruction": "Hi", "input": ["x"], "output": "Yo"}, "'input' is not text"),
@@ -43,3 +43,23 @@ def test_a_row_of_another_kind_is_rejected_with_the_reason_and_the_rest_goes_on(
 
     assert isinstance(bad, Reject) and reason in bad.reason and bad.line == 1
     assert isinstance(good, Conversation) and good.record_id == "alpaca:1"
+
+
+@pytest.mark.parametrize("word", ["<noinput>", "No input", "<no input>", "N/A", "(No Input Required)"])
+def test_an_input_that_says_there_is_none_is_none(tmp_path, word):
+    (one,) = read(tmp_path, {"instruction": "Hi", "input": word, "output": "Yo"})
+
+    assert one.messages[0].context == ""
+
+
+@pytest.mark.parametrize("word", ["<nooutput>", "<No output>", "nan"])
+def test_an_answer_that_says_there_is_none_is_rejected(tmp_path, word):
+    (bad,) = read(tmp_path, {"instruction": "Hi", "output": word})
+
+    assert "which is no answer" in bad.reason
+
+
+def test_an_answer_about_input_and_output_is_an_answer(tmp_path):
+    (one,) = read(tmp_path, {"instruction": "Hi", "input": "no input was given to the program", "output": "There is no output then."})
+
+    assert one.messages[0].context and isinstance(one, Conversation)
