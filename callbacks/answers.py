@@ -29,8 +29,7 @@ class HeldOutQuestions:
 
     def __init__(self, trainer: pl.Trainer, pl_module: pl.LightningModule, count: int, seed: int, settings: GenerationSettings) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        usable = set(data.held_out_records.record_ids)
-        candidates = [c for c in data.held_out_conversations if c.record_id in usable]
+        candidates = list(data.held_out_conversations)
         random.Random(seed).shuffle(candidates)
         prompts = chat_prompts(data.tokenizer, data.template, [c.prompt() for c in candidates], seq2seq=data.seq2seq)
         model: Any = pl_module.model

@@ -17,14 +17,22 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
 from kinnari.text.batches import pad_rows
 from kinnari.text.conversation import Message
 from kinnari.text.seq2seq_tokens import source_segments
-from kinnari.text.template import Template
+from kinnari.text.template import Renderer
 from kinnari.text.tokens import SegmentEncoder, prompt_ids
 
 
@@ -44,12 +52,12 @@ class Answer:
 
 
 def chat_prompts(
-    tokenizer: PreTrainedTokenizerBase, template: Template, conversations: Sequence[Sequence[Message]], *, seq2seq: bool = False
+    tokenizer: PreTrainedTokenizerBase, template: Renderer, conversations: Sequence[Sequence[Message]], *, seq2seq: bool = False
 ) -> list[list[int]]:
     """Token ids of generation prompts, token for token the prefix (seq2seq: the source) that training uses."""
     encoder = SegmentEncoder(tokenizer)
     if seq2seq:
-        return [t.input_ids for t in encoder.encode_all([source_segments(template, m) for m in conversations])]
+        return [list(t.input_ids) for t in encoder.encode_all([source_segments(template, m) for m in conversations])]
     return prompt_ids(encoder, template, conversations)
 
 
@@ -62,6 +70,8 @@ def generate(
     seed: int = 0,
     synced: bool = False,
     on_progress: Callable[[int], None] = lambda done: None,
+    logits_processors: Sequence[LogitsProcessor] = (),
+    stopping_criteria: Sequence[StoppingCriteria] = (),
 ) -> list[Answer]:
     """Answer every prompt; the model is in eval mode meanwhile and left in the mode, and the RNG state, it was in.
 
@@ -72,6 +82,7 @@ def generate(
         synced: the parameters are sharded over ranks (FSDP2, ZeRO-3). All ranks must then call this together, with equal
             numbers of prompts; each goes on with the forward until the last rank has finished, as every forward gathers.
         on_progress: called with the number of prompts answered.
+        logits_processors, stopping_criteria: of transformers, for what settings do not say; called with padded rows.
 
     Returns:
         Answers in the order of the prompts.
@@ -88,7 +99,14 @@ def generate(
         torch.manual_seed(seed)
         for start in range(0, len(order), settings.batch_size):
             members = order[start : start + settings.batch_size]
-            rows = _answer_batch(model, [prompts[i] for i in members], config, synced)
+            rows = _answer_batch(
+                model,
+                [prompts[i] for i in members],
+                config,
+                synced_gpus=synced,
+                logits_processor=LogitsProcessorList(logits_processors),
+                stopping_criteria=StoppingCriteriaList(stopping_criteria),
+            )
             answers |= {i: _answer(row, tokenizer, config.eos_token_id) for i, row in zip(members, rows, strict=True)}
             on_progress(len(answers))
     return [answers[i] for i in range(len(prompts))]
@@ -169,7 +187,7 @@ def _answering(model: nn.Module, base: PreTrainedModel, config: GenerationConfig
             group.reshard()  # the root group stays gathered after a forward that no backward follows
 
 
-def _answer_batch(model: PreTrainedModel | PeftModel, prompts: list[Sequence[int]], config: GenerationConfig, synced: bool) -> Tensor:
+def _answer_batch(model: PreTrainedModel | PeftModel, prompts: list[Sequence[int]], config: GenerationConfig, **options: Any) -> Tensor:
     """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token)."""
     base = _base(model)
     seq2seq = base.config.is_encoder_decoder
@@ -183,7 +201,7 @@ def _answer_batch(model: PreTrainedModel | PeftModel, prompts: list[Sequence[int
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=torch.from_numpy(mask).to(device),
             generation_config=config,
-            synced_gpus=synced,
+            **options,
         )
     finally:
         vars(model).pop("generate", None)

@@ -8,7 +8,6 @@ Conversation(
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -86,6 +85,17 @@ def normalise_question(text: str) -> str:
     Combining marks stay (Thai vowels and tones are marks: without them different words would fall together).
     """
     text = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
     # Text of punctuation alone would fold to nothing, and all such questions to one another.
-    return re.sub(r"\s+", " ", kept).strip() or text.strip()
+    return " ".join(text.translate(_FOLDED).split()) or text.strip()
+
+
+class _Folded(dict[int, str]):
+    """Letters, marks and numbers as they are, everything else a space; looked up once per character that occurs."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = character if unicodedata.category(character)[0] in "LMN" else " "
+        return self[code]
+
+
+_FOLDED = _Folded()

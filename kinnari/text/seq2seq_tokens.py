@@ -6,55 +6,70 @@ as T5-family models were pre-trained with, and `input_ids[trained]` is the targe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from kinnari.text.conversation import Conversation
-from kinnari.text.records import TokenizedRecords, Tokens, flatten
-from kinnari.text.template import Segment, Template
-from kinnari.text.tokens import SegmentEncoder
+import numpy as np
+
+from kinnari.errors import ConfigError
+from kinnari.text.conversation import Conversation, Message
+from kinnari.text.records import Tokens
+from kinnari.text.template import Renderer, Segment, trained_turns
+from kinnari.text.tokens import NO_ANSWER, EncodedRows, SegmentEncoder, readable_rows
+from kinnari.text.truncation import TOO_LONG, Limits
 
 _EOS = Segment("eos", "", False)
 
 
-def source_segments(template: Template, messages: Sequence) -> list[Segment]:
+def source_segments(template: Renderer, messages: Sequence[Message]) -> list[Segment]:
     """What the encoder reads: the rendered prompt (earlier answers included, untrained) and one EOS."""
     segments = [Segment(s.kind, s.text, False) for s in template.render_prompt(messages) if s.kind != "eos"]
     return [*segments, _EOS]
 
 
-def tokenize_seq2seq(
-    conversations: Sequence[Conversation],
-    encoder: SegmentEncoder,
-    template: Template,
-    max_length: int,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> TokenizedRecords:
-    """Tokenise records for an encoder-decoder; source and target may each have `max_length` tokens, EOS included.
+def encode_seq2seq(
+    conversations: Sequence[Conversation], encoder: SegmentEncoder, template: Renderer, limits: Limits, loss_on: str
+) -> list[Tokens | str]:
+    """See `kinnari.text.tokens.encode_conversations`; source and target have a limit each, EOS included.
 
     A source that is too long loses its beginning (the question is at its end) and keeps its EOS; a target that is too long
     loses its end and its EOS, and the record counts as cut.
     """
-    kept: list[Tokens] = []
-    ids: list[str] = []
-    sources: list[str] = []
-    dropped: dict[str, str] = {}
-    for start in range(0, len(conversations), 1000):
-        chunk = conversations[start : start + 1000]
-        prompts = encoder.encode_all([source_segments(template, c.prompt()) for c in chunk])
-        answers = encoder.encode_all([[Segment("answer", c.reference(), True), Segment("eos", "", True)] for c in chunk])
-        for record, prompt, answer in zip(chunk, prompts, answers, strict=True):
-            if not record.reference():
-                dropped[record.record_id] = "the record has no answer to train on"
-                continue
-            kept.append(_join(prompt, answer, max_length))
-            ids.append(record.record_id)
-            sources.append(record.source)
-        on_progress(start + len(chunk))
-    return flatten(kept, ids, sources, dropped)
+    if loss_on == "everything":
+        raise ConfigError(
+            "loss_on=everything cannot be had from an encoder-decoder: it reads the prompt and never predicts it. Use loss_on=answers."
+        )
+    sources: list[list[Segment]] = []
+    targets: list[list[Segment]] = []
+    results: list[Tokens | str] = []
+    for conversation in conversations:
+        source, target, reason = _sides(template, conversation, loss_on)
+        sources.append(source)
+        targets.append(target)
+        results.append(reason)
+    read = readable_rows(encoder, sources, results)
+    said = readable_rows(encoder, targets, results)
+    return [result or _join(read, said, i, limits) for i, result in enumerate(results)]
 
 
-def _join(prompt: Tokens, answer: Tokens, max_length: int) -> Tokens:
-    source = prompt.input_ids[-max_length:]
-    target = answer.input_ids[:max_length]
-    cut = len(source) < len(prompt.input_ids) or len(target) < len(answer.input_ids)
-    return Tokens(source + target, [False] * len(source) + [True] * len(target), cut=cut)
+def _sides(template: Renderer, conversation: Conversation, loss_on: str) -> tuple[list[Segment], list[Segment], str]:
+    """Segments of source and target, or the reason why there is nothing to train."""
+    answer = conversation.reference()
+    prompt = conversation.prompt()
+    try:
+        if not answer or not trained_turns(conversation.messages, loss_on)[len(prompt)]:
+            return [], [], NO_ANSWER
+        # a document without a question (plain text) has an empty source
+        source = source_segments(template, prompt) if prompt else [_EOS]
+    except ConfigError as error:
+        return [], [], str(error)
+    return source, [Segment("answer", answer, True), Segment("eos", "", True)], ""
+
+
+def _join(read: EncodedRows, said: EncodedRows, i: int, limits: Limits) -> Tokens | str:
+    (source, _), (target, _) = read.row(i), said.row(i)
+    most_source, most_target = limits.sides(len(source), len(target))
+    cut = most_source < len(source) or most_target < len(target)
+    if cut and limits.truncation == "drop":
+        return TOO_LONG
+    kept = np.concatenate([source[len(source) - most_source :], target[:most_target]])
+    return Tokens(kept, np.arange(len(kept)) >= most_source, cut=cut)

@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from datamodules import InstructionDataModule
+from datamodules.sources.source import Source
 from kinnari.models.toy import byte_tokenizer
 from kinnari.strategies.fine_tuning import FineTuningSettings
 from kinnari.text.conversation import Conversation, Message, Reject
@@ -36,14 +37,12 @@ PAIRS = [("Hello", "Hi!"), ("สวัสดี", "สวัสดีครั�
 ]
 
 
-@dataclass(frozen=True)
-class ToySource:
+@dataclass(frozen=True, kw_only=True)
+class ToySource(Source):
     """Question and answer pairs held in memory."""
 
     name: str = "toy"
     licence: str = "MIT"
-    limit: int | None = None
-    weight: float = 1.0
 
     def read(self) -> Iterator[Conversation | Reject]:
         for i, (question, answer) in enumerate(PAIRS):
@@ -63,7 +62,7 @@ def toy_llama(tied: bool = False) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def toy_data(rank: int = 0, world_size: int = 1) -> InstructionDataModule:
+def toy_data(rank: int = 0, world_size: int = 1, max_length: int = 128) -> InstructionDataModule:
     return InstructionDataModule(
         {"toy": ToySource()},
         byte_tokenizer(),
@@ -71,7 +70,7 @@ def toy_data(rank: int = 0, world_size: int = 1) -> InstructionDataModule:
         global_size=4,
         micro_size=2,
         packing="none",
-        max_length=128,
+        max_length=max_length,
         held_out_fraction=0.3,
         rank=rank,
         world_size=world_size,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinnari.errors import ConfigError
-from kinnari.text.plan import BatchPlan, accumulation, pack, pack_evenly
+from kinnari.text.plan import BatchPlan, accumulation, pack, pack_evenly, temperature_weights
 
 
 def plan(lengths, **changes):
@@ -133,3 +133,18 @@ def test_sizes_that_do_not_divide_are_refused_with_the_nearest_that_do():
 def test_an_unknown_packing_names_the_choices():
     with pytest.raises(ConfigError, match="none, length_grouped, packed"):
         plan([3], packing="tight")
+
+
+def test_temperature_one_leaves_every_source_at_one_pass():
+    assert temperature_weights([100, 400, 7], 1.0) == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_temperature_two_goes_by_square_roots():
+    # sqrt(100) : sqrt(400) = 1 : 2, so 500 records are shared as 166.7 and 333.3
+    assert temperature_weights([100, 400], 2.0) == pytest.approx([5 / 3, 5 / 6])
+
+
+def test_a_high_temperature_makes_shares_equal_and_the_epoch_keeps_its_length():
+    counts = [10, 1000, 90]
+    seen = [n * w for n, w in zip(counts, temperature_weights(counts, 1e9), strict=True)]
+    assert seen == pytest.approx([1100 / 3] * 3) and temperature_weights([0, 5], 2.0) == pytest.approx([1.0, 1.0])
