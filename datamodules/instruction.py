@@ -1,12 +1,13 @@
-"""The instruction datamodule: any mix of sources, split, tokenised once and delivered as optimizer steps."""
+"""The instruction datamodule: any mix of sources, cleaned, split and tokenised once, delivered as optimizer steps."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,24 +15,26 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.sources.source import Source
+from kinnari.cleaning.step import Step
 from kinnari.errors import ConfigError
+from kinnari.preparation import statistics
+from kinnari.preparation.pipeline import Encoding, Prepared, prepare
+from kinnari.preparation.rejects import TOKENISE, RejectLog
+from kinnari.preparation.splitting import HeldOut
+from kinnari.preparation.store import Store
 from kinnari.text.batches import Batch, padding_fraction
 from kinnari.text.conversation import Conversation, Reject
-from kinnari.text.lineage import file_lineage
-from kinnari.text.plan import BatchPlan
-from kinnari.text.progress import progress_line
+from kinnari.text.plan import BatchPlan, temperature_weights
 from kinnari.text.records import TokenizedRecords
-from kinnari.text.seq2seq_tokens import tokenize_seq2seq
-from kinnari.text.split import split_by_question
 from kinnari.text.steps import StepDataset, StepSampler
-from kinnari.text.template import Template
-from kinnari.text.tokens import SegmentEncoder, tokenize_conversations
+from kinnari.text.template import Renderer
+from kinnari.text.truncation import Limits
 
 log = logging.getLogger(__name__)
 
 
 class InstructionDataModule(pl.LightningDataModule):
-    """Conversations of one or more sources for `CausalLMSFT` or `Seq2SeqSFT`.
+    """Conversations of one or more sources for `CausalLMSFT` or `Seq2SeqSFT`; text and tokens stay on disk.
 
     Args:
         sources: option name -> source.
@@ -40,11 +43,23 @@ class InstructionDataModule(pl.LightningDataModule):
         seq2seq: encoder-decoder records.
         global_size, micro_size, packing: see `kinnari.text.plan.BatchPlan`; one dataloader item is one optimizer step.
         max_length: tokens per record (seq2seq: per side).
-        held_out_fraction, held_out_most: validation records, split by question.
-        seed: of the split and of the order of training.
+        limits: limits of source and target apart, and what happens beyond them; None cuts at `max_length`.
+        loss_on: which turns are trained, see `kinnari.text.template.LossOn`.
+        cleaning: name -> step, applied in order to all sources together.
+        held_out_fraction, held_out_most, held_out_near_duplicates: validation records, see `kinnari.preparation.splitting.HeldOut`.
+        temperature: evens the shares of sources out, see `kinnari.text.plan.temperature_weights`; None goes by each source's weight.
+        seed: of the split, of the draw for a source's limit and of the order of training.
         world_size, rank: data-parallel ranks; the plan is the same on all.
         num_workers: processes that build batches.
+        workers: processes that prepare, or `auto`; nothing depends on it but time.
+        cache_dir: where prepared data is kept for the next run; None keeps it in a temporary folder as long as this object lives.
         folder: receives `rejects.jsonl` and `lineage.json`; None writes nothing (notebooks).
+
+    Attributes, after `setup`:
+        train_records, held_out_records: the records as tokens.
+        train_conversations, held_out_conversations: the same records as text, by the same numbers.
+        rejects: what reading and cleaning left out.
+        plan: which records each step trains on.
 
     Raises:
         ConfigError: in `setup`, if no usable record is left.
@@ -54,49 +69,83 @@ class InstructionDataModule(pl.LightningDataModule):
         self,
         sources: Mapping[str, Source],
         tokenizer: PreTrainedTokenizerBase,
-        template: Template,
+        template: Renderer,
         *,
         global_size: int = 16,
         micro_size: int = 4,
         packing: str = "length_grouped",
         max_length: int = 512,
+        limits: Limits | None = None,
+        loss_on: str = "answers",
         seq2seq: bool = False,
-        held_out_fraction: float = 0.05,
+        cleaning: Mapping[str, Step] | None = None,
+        held_out_fraction: float | None = 0.05,
         held_out_most: int = 256,
+        held_out_near_duplicates: float | None = None,
+        temperature: float | None = None,
         seed: int = 42,
         world_size: int = 1,
         rank: int = 0,
         num_workers: int = 0,
+        workers: int | str = "auto",
+        cache_dir: Path | None = None,
         folder: Path | None = None,
     ) -> None:
         super().__init__()
         self.sources, self.tokenizer, self.template = dict(sources), tokenizer, template
         self.global_size, self.micro_size, self.packing = global_size, micro_size, packing
-        self.max_length, self.seq2seq, self.seed = max_length, seq2seq, seed
-        self.held_out_fraction, self.held_out_most = held_out_fraction, held_out_most
+        self.limits = limits or Limits(max_length)
+        self.max_length, self.seq2seq, self.seed = self.limits.max_length, seq2seq, seed
+        self.loss_on, self.cleaning, self.temperature = loss_on, dict(cleaning or {}), temperature
+        self.held_out = HeldOut(fraction=held_out_fraction, most=held_out_most, seed=seed, near_duplicates=held_out_near_duplicates)
         self.world_size, self.rank, self.num_workers, self.folder = world_size, rank, num_workers, folder
-        self.train_conversations: list[Conversation] = []
-        self.held_out_conversations: list[Conversation] = []
-        self.rejects: list[Reject] = []
+        self.workers, self.cache_dir = workers, cache_dir
+        self.train_conversations: Sequence[Conversation] = []
+        self.held_out_conversations: Sequence[Conversation] = []
+        self.rejects: Sequence[Reject] = RejectLog([], 0)
+        self.prepared: Prepared | None = None
         self.plan: BatchPlan | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, split and tokenise once; later calls (validate after fit) find the work done."""
+        """Read, clean, split and tokenise, or open what was prepared before; later calls (validate after fit) find it open."""
         if self.plan is not None:
             return
-        conversations = self._read()
-        split = split_by_question(conversations, self.held_out_fraction, self.held_out_most, self.seed)
-        self.train_conversations = [conversations[i] for i in split.train]
-        self.held_out_conversations = [conversations[i] for i in split.held_out]
-        self.train_records = self._tokenize(self.train_conversations, "training")
-        self.held_out_records = self._tokenize(self.held_out_conversations, "held-out")
-        if self.folder is not None and self.rank == 0:
-            self._write_rejects(self.folder)
+        prepared = self.prepare()
+        self.train_records, self.held_out_records = prepared.train, prepared.held_out
+        self.train_conversations = prepared.table_of(prepared.train)
+        self.held_out_conversations = prepared.table_of(prepared.held_out)
         if len(self.train_records) == 0:
-            raise ConfigError(f"No record of {', '.join(self.sources)} can be trained on: {self._why_nothing()}")
+            raise ConfigError(f"No record of {', '.join(self.sources)} can be trained on: {self._why_nothing(prepared)}")
         self.plan = self._plan(self.train_records, self.global_size, self.packing)
         if self.folder is not None and self.rank == 0:
-            (self.folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n")
+            (self.folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def prepare(self) -> Prepared:
+        """All stages up to tokens on disk, without a plan: what `task=prepare` does, and `setup` begins with."""
+        if self.prepared is None:
+            self.prepared = prepare(
+                self.sources.values(),
+                self.cleaning,
+                self.held_out,
+                self.encoding,
+                Store(self.cache_dir),
+                seed=self.seed,
+                workers=self.workers,
+                code=("datamodules",),
+                show=self.rank == 0,
+            )
+            self.rejects = self.prepared.rejects()
+            if self.folder is not None and self.rank == 0:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.prepared.rejects(dropped=True).write(self.folder / "rejects.jsonl")
+            if self.rank == 0:
+                self._tell_losses(self.prepared)
+        return self.prepared
+
+    @property
+    def encoding(self) -> Encoding:
+        """How conversations become tokens."""
+        return Encoding(tokenizer=self.tokenizer, template=self.template, limits=self.limits, loss_on=self.loss_on, seq2seq=self.seq2seq)
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Optimizer steps from the trainer's `global_step` on, so a resumed run goes on with the step it was to do next."""
@@ -127,46 +176,24 @@ class InstructionDataModule(pl.LightningDataModule):
         real, total = np.sum(counts, axis=0)
         return 1.0 - float(real) / float(total)
 
+    def weights(self) -> dict[str, float]:
+        """Passes per epoch over each source, by its name."""
+        given = {source.name: float(source.weight) for source in self.sources.values()}
+        if self.temperature is None:
+            return given
+        counts = Counter(self.train_records.sources)
+        return dict(zip(given, temperature_weights([counts[name] for name in given], self.temperature), strict=True))
+
     @property
     def _pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
-    def _read(self) -> list[Conversation]:
-        kept: list[Conversation] = []
-        for source in self.sources.values():
-            mine: list[Conversation] = []
-            rejects: list[Reject] = []
-            for item in source.read():
-                if isinstance(item, Reject):
-                    rejects.append(item)
-                else:
-                    mine.append(item)
-            if source.limit is not None and source.limit < len(mine):
-                drawn = np.random.default_rng(self.seed).choice(len(mine), size=source.limit, replace=False)
-                mine = [mine[i] for i in sorted(drawn)]
-            if not mine:
-                raise ConfigError(_all_bad(source, rejects))
-            if rejects:
-                where = "`rejects` of this datamodule" if self.folder is None else self.folder / "rejects.jsonl"
-                log.warning("%s: %d rows rejected, %d kept; the rejects are in %s", source.name, len(rejects), len(mine), where)
-            kept += mine
-            self.rejects += rejects
-        return kept
-
-    def _tokenize(self, conversations: list[Conversation], what: str) -> TokenizedRecords:
-        tokenize = tokenize_seq2seq if self.seq2seq else tokenize_conversations
-        encoder = SegmentEncoder(self.tokenizer)
-        with progress_line(f"tokenising {what} records", len(conversations), show=self.rank == 0) as advance:
-            records = tokenize(conversations, encoder, self.template, self.max_length, advance)
-        if self.rank == 0 and (records.dropped or records.num_cut):
-            reasons = "; ".join(f"{n} because {why}" for why, n in Counter(records.dropped.values()).most_common())
-            log.warning("%s: %d records dropped (%s), %d cut at max_length", what, len(records.dropped), reasons or "-", records.num_cut)
-        return records
-
     def _plan(self, records: TokenizedRecords, global_size: int, packing: str, fixed_order: np.ndarray | None = None) -> BatchPlan:
-        mixing = np.array([self.sources[name].weight for name in records.sources])
-        weights = mixing if fixed_order is None else np.ones(len(records))
+        weights = np.ones(len(records))
+        if fixed_order is None:
+            mixing = self.weights()
+            weights = np.fromiter((mixing[name] for name in records.sources), dtype=np.float64, count=len(records))
         return BatchPlan(
             lengths=records.lengths,
             trained_counts=records.trained_counts,
@@ -180,55 +207,51 @@ class InstructionDataModule(pl.LightningDataModule):
             fixed_order=fixed_order,
         )
 
-    def _why_nothing(self) -> str:
-        reasons = Counter(self.train_records.dropped.values()).most_common(3)
+    def _tell_losses(self, prepared: Prepared) -> None:
+        where = "`rejects` of this datamodule" if self.folder is None else str(self.folder / "rejects.jsonl")
+        if len(self.rejects):
+            steps = {step: n for step, n in statistics.rejected_by_step(prepared).items() if n and step != TOKENISE}
+            told = ", ".join(f"{step} {count:,}" for step, count in steps.items())
+            kept = len(prepared.conversations)
+            log.warning(
+                "%s: %d rows rejected (%s), %d kept; the rejects are in %s", ", ".join(self.sources), len(self.rejects), told, kept, where
+            )
+        reasons = _reasons(prepared)
+        cut = int(prepared.tokens.cut.sum())
+        if reasons or cut:
+            told = "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
+            log.warning("%d records dropped (%s), %d cut", reasons.total(), told or "-", cut)
+
+    def _why_nothing(self, prepared: Prepared) -> str:
+        reasons = _reasons(prepared).most_common(3)
         return "; ".join(f"{n} records: {why}" for why, n in reasons) + ". Raise model.max_length or check the data."
 
-    def _write_rejects(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        dropped = {**self.train_records.dropped, **self.held_out_records.dropped}
-        with open(folder / "rejects.jsonl", "w", encoding="utf-8") as out:
-            for reject in self.rejects:
-                out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
-            for record_id, reason in dropped.items():
-                out.write(json.dumps({"record_id": record_id, "reason": reason}, ensure_ascii=False) + "\n")
-
-    def lineage(self) -> dict[str, object]:
-        """What was trained on: per source files with hash, licence, and counts at each stage."""
-        counts = self.counts()
+    def lineage(self) -> dict[str, Any]:
+        """What is trained on: per source files with hash, licence, and counts at each stage and of each step and language."""
+        assert self.prepared is not None
+        found, languages = statistics.sources(self.prepared), statistics.by_source_and_language(self.prepared)
+        mixing = self.weights()
         return {
-            name: {
-                "licence": source.licence,
-                "files": [file_lineage(path) for path in source.files()],
-                **counts[name],
-                "weight": source.weight,
-            }
+            name: found[source.name] | {"weight": mixing[source.name], "languages": languages.get(source.name, {})}
             for name, source in self.sources.items()
         }
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Per source: records trained on and held out, rows rejected as unreadable, records dropped because nothing would be trained."""
-        kept, held = Counter(self.train_records.sources), Counter(self.held_out_records.sources)
-        rejected = Counter(reject.source for reject in self.rejects)
-        conversations = [*self.train_conversations, *self.held_out_conversations]
-        gone = self.train_records.dropped.keys() | self.held_out_records.dropped.keys()
-        dropped = Counter(c.source for c in conversations if c.record_id in gone)
+        """Per source: records trained on and held out, rows rejected as unreadable, removed by cleaning, and those without a target."""
+        assert self.prepared is not None
+        found = statistics.sources(self.prepared)
         return {
             name: {
-                "train": kept[source.name],
-                "held_out": held[source.name],
-                "rejected": rejected[source.name],
-                "dropped": dropped[source.name],
+                **{key: found[source.name][key] for key in ("train", "held_out", "rejected", "dropped")},
+                "removed": sum(sum(languages.values()) for languages in found[source.name]["removed"].values()),
             }
             for name, source in self.sources.items()
         }
 
 
-def _all_bad(source: Source, rejects: list[Reject]) -> str:
-    if not rejects:
-        return f"{source.name}: the source holds no row; check data.{source.name}.path."
-    first = rejects[0]
-    return (
-        f"{source.name}: all {len(rejects)} rows were rejected, so there is nothing to train on. "
-        f"The first: {first.file}, line {first.line}: {first.reason}."
-    )
+def _reasons(prepared: Prepared) -> Counter[str]:
+    """Why conversations were dropped, and how often."""
+    reasons: Counter[str] = Counter()
+    for *_, reason, count in prepared.tokenised.counts()["dropped"]:
+        reasons[reason] += count
+    return reasons

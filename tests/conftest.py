@@ -1,8 +1,15 @@
 """What every test may rely on: one thread per process, no network, Hydra's state left clean."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Several test processes share the cores; threads that wait for a descheduled sibling would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Prepared data of test runs goes with them; the cache of built models is the user's own, building one takes long.
+if "KINNARI_PREPARED" not in os.environ:
+    os.environ["KINNARI_PREPARED"] = tempfile.mkdtemp(prefix="kinnari-tests-")
+    atexit.register(shutil.rmtree, os.environ["KINNARI_PREPARED"], ignore_errors=True)

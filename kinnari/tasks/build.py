@@ -15,15 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
 from kinnari.models.load import check_vocabulary, load_model, load_tokenizer
 from kinnari.models.spec import ModelSpec
+from kinnari.preparation.store import default_root
 from kinnari.strategies.fine_tuning import FineTuningSettings
 from kinnari.strategies.parallel import build_strategy
 from kinnari.strategies.precision import COMPUTE_DTYPES, resolve_precision, weight_dtype
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
 from kinnari.tasks.rules import parallel_name
-from kinnari.text.template import Template
+from kinnari.text.chat_template import ChatTemplate
+from kinnari.text.template import Renderer, Template
+from kinnari.text.truncation import Limits
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +93,14 @@ def tuning(cfg: DictConfig) -> Tuning:
     return Tuning(**plain(cfg.strategy.tuning), adapter=cfg.model.adapter)
 
 
-def template(cfg: DictConfig) -> Template:
-    """The renderer of the chosen model, or the one `model/template=` names."""
-    return Template(**plain(cfg.model.template))
+def template(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    """The renderer of the chosen model, or the one `model/template=` names; `own` is the tokenizer's chat template."""
+    values = plain(cfg.model.template)
+    try:
+        return ChatTemplate(tokenizer, **values) if values.get("name") == "own" else Template(**values)
+    except TypeError as error:  # a field too many or too few: Python's own words name it
+        needed = ", ".join(field.name for field in dataclasses.fields(Template))
+        raise ConfigError(f"model/template={values.get('name')} is no template ({error}). Its file may hold {needed}.") from error
 
 
 def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
@@ -107,20 +116,33 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
     return get_class(cfg.task.datamodule)(
         sources={name: instantiate(source, _convert_="all") for name, source in cfg.data.items()},
         tokenizer=tokenizer,
-        template=template(cfg),
+        template=template(cfg, tokenizer),
         global_size=cfg.batch.global_size,
         micro_size=cfg.batch.micro_size,
         packing=resolve_packing(cfg),
-        max_length=cfg.model.max_length,
+        limits=Limits(cfg.model.max_length, **plain(cfg.limits)),
+        loss_on=cfg.loss_on,
         seq2seq=cfg.model.architecture == "seq2seq",
+        cleaning=instantiate(cfg.cleaning.steps, _convert_="all"),
         held_out_fraction=cfg.held_out.fraction,
         held_out_most=cfg.held_out.most,
+        held_out_near_duplicates=cfg.held_out.near_duplicates,
+        temperature=cfg.mixing.temperature,
         seed=cfg.seed,
         world_size=world_size,
         rank=rank,
         num_workers=cfg.batch.num_workers,
+        workers=cfg.preparation.workers,
+        cache_dir=prepared_folder(cfg),
         folder=Path(cfg.output_dir) / "data",
     )
+
+
+def prepared_folder(cfg: DictConfig) -> Path | None:
+    """Where prepared data is kept between runs; None for nowhere."""
+    if not cfg.preparation.cache:
+        return None
+    return default_root() if cfg.preparation.cache_dir is None else Path(cfg.preparation.cache_dir)
 
 
 def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.config_errors import missing_value
 from kinnari.text.plan import PACKINGS, accumulation
+from kinnari.text.template import LossOn
+from kinnari.text.truncation import Truncation
 
 Config = Mapping[str, Any]
 
 PARALLELS = ("single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 TRAINING_TASKS = ("sft",)
-_SECTIONS = ("model", "strategy", "hw", "data", "optimizer", "scheduler", "generation", "callbacks", "logger", "trainer", "task",
-             "batch", "held_out", "checkpoint")  # fmt: skip
+_SECTIONS = ("model", "strategy", "hw", "data", "cleaning", "optimizer", "scheduler", "generation", "callbacks", "logger", "trainer",
+             "task", "batch", "limits", "mixing", "held_out", "preparation", "preflight", "checkpoint")  # fmt: skip
 
 
 def check(cfg: DictConfig) -> None:
@@ -110,8 +112,6 @@ _LOWEST = {"hw.devices": 1, "hw.num_nodes": 1, "model.max_length": 2, "batch.num
 _LOWEST_IN_TRAINING = {
     "batch.global_size": 1,
     "batch.micro_size": 1,
-    "held_out.fraction": 0,
-    "held_out.most": 0,
     "checkpoint.every_n_steps": 1,
     "checkpoint.keep": 1,
     "trainer.max_epochs": 0,
@@ -123,7 +123,8 @@ _LOWEST_IN_TRAINING = {
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
 }
-_MAY_BE_NULL = ("trainer.max_epochs", "trainer.max_steps", "trainer.gradient_clip", "trainer.validate_every_n_steps")
+_LOWEST_WITH_DATA = {"held_out.fraction": 0, "held_out.most": 0}
+_MAY_BE_NULL = ("held_out.fraction", "trainer.max_epochs", "trainer.max_steps", "trainer.gradient_clip", "trainer.validate_every_n_steps")
 _MAY_BE_FRACTIONS = ("held_out.fraction", "trainer.gradient_clip", "optimizer.lr", "optimizer.weight_decay")
 
 
@@ -135,8 +136,6 @@ def _sizes(c: Config) -> None:
 def _training_sizes(c: Config) -> None:
     for key, lowest in _LOWEST_IN_TRAINING.items():
         _at_least(c, key, lowest)
-    if c["held_out"]["fraction"] >= 1:
-        raise ConfigError(f"held_out.fraction={c['held_out']['fraction']} leaves nothing to train on; it must be below 1, such as 0.05.")
     if c["trainer"]["max_steps"] is None and c["trainer"]["max_epochs"] is None:
         raise ConfigError(
             "trainer.max_steps and trainer.max_epochs are both null: the run would never end. Set one, such as trainer.max_epochs=1."
@@ -177,6 +176,8 @@ def _known_names(c: Config) -> None:
     _one_of(c, "trainer.precision", ("auto", *PRECISIONS))
     _one_of(c, "hw.accelerator", ("cpu", "gpu"))
     _one_of(c, "packing", ("auto", *PACKINGS))
+    _one_of(c, "loss_on", get_args(LossOn))
+    _one_of(c, "limits.truncation", get_args(Truncation))
     _one_of(c, "model.dtype", ("auto", "float32", "bfloat16", "float16"))
     _one_of(c, "model.attention", ("auto", "sdpa", "eager", "flash_attention_2"))
     _one_of(c, "model.architecture", ("causal", "seq2seq"))
@@ -196,6 +197,43 @@ def _data(c: Config) -> None:
             )
         if source["limit"] is not None and source["limit"] < 1:
             raise ConfigError(f"data.{name}.limit={source['limit']} must be at least 1, or null for every record.")
+
+
+def _preparation(c: Config) -> None:
+    """What every task with a datamodule reads."""
+    if "datamodule" not in c["task"]:
+        return
+    for key, lowest in _LOWEST_WITH_DATA.items():
+        _at_least(c, key, lowest)
+    fraction, near = c["held_out"]["fraction"], c["held_out"]["near_duplicates"]
+    if fraction is not None and fraction >= 1:
+        raise ConfigError(f"held_out.fraction={fraction} leaves nothing to train on; it must be below 1, such as 0.05.")
+    if near is not None and not (_is_number(near) and 0 < near <= 1):
+        raise ConfigError(f"held_out.near_duplicates={near} must be above 0 and at most 1, such as 0.8, or null for equal questions alone.")
+    workers = c["preparation"]["workers"]
+    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigError(f"preparation.workers={_shown(workers)} must be a whole number of at least 1, or auto for one per core.")
+    if not isinstance(c["cleaning"].get("steps"), Mapping):
+        raise ConfigError(f"cleaning.steps={_shown(c['cleaning'].get('steps'))} must name steps. Use cleaning=none for none of them.")
+    _mixing(c)
+
+
+def _mixing(c: Config) -> None:
+    temperature = c["mixing"]["temperature"]
+    if temperature is None:
+        return
+    if not _is_number(temperature) or temperature <= 0:
+        raise ConfigError(f"mixing.temperature={temperature} must be above 0: 1 keeps the proportions of the sources, 5 evens them out.")
+    weighted = [name for name, source in c["data"].items() if source["weight"] != 1]
+    if weighted:
+        raise ConfigError(
+            f"mixing.temperature={temperature} with data.{weighted[0]}.weight={c['data'][weighted[0]]['weight']}: both say how often the "
+            "source is seen. Use one of them: mixing.temperature=null, or data.NAME.weight=1.0 everywhere."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _adapter(c: Config) -> None:
@@ -375,7 +413,7 @@ def _accumulation(c: Config) -> None:
     accumulation(c["batch"]["global_size"], c["batch"]["micro_size"], _ranks(c))
 
 
-_RULES: tuple[Callable[[Config], None], ...] = (_sizes, _known_names, _data, _adapter, _precision, _attention)
+_RULES: tuple[Callable[[Config], None], ...] = (_sizes, _known_names, _data, _preparation, _adapter, _precision, _attention)
 _TRAINING_RULES: tuple[Callable[[Config], None], ...] = (
     _training_sizes,
     _number_of_devices,

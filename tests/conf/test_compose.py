@@ -22,9 +22,21 @@ from kinnari.tasks.compose import compose, conf_folder
 from kinnari.tasks.config_errors import groups
 from kinnari.tasks.rules import check
 
+
+def _open_values(content: object, name: str) -> list[str]:
+    """Overrides for the values a file leaves to the user."""
+    if isinstance(content, dict):
+        return [override for key, value in content.items() for override in _open_values(value, f"{name}.{key}")]
+    return [f"{name}=FILE"] if content == "???" else []
+
+
 # What an option cannot be composed without.
-NEEDS = {"data=alpaca": ["data.alpaca.path=FILE"], "task=export": ["task.checkpoint=RUN"]}
-NEEDS["experiment=wangchanglm_sft_en"] = ["data=alpaca", "data.alpaca.path=FILE"]
+NEEDS = {f"data={f.stem}": _open_values(yaml.safe_load(f.read_text("utf-8")), "data") for f in (conf_folder() / "data").glob("*.yaml")}
+NEEDS["task=export"] = ["task.checkpoint=RUN"]
+for file in (conf_folder() / "experiment").glob("*.yaml"):
+    chosen = next((d["override /data"] for d in yaml.safe_load(file.read_text("utf-8"))["defaults"] if "override /data" in d), [])
+    NEEDS[f"experiment={file.stem}"] = [override for name in chosen for override in NEEDS[f"data={name}"]]
+NEEDS |= {f"bootstrap/filters={name}": ["bootstrap=alpaca"] for name in groups()["bootstrap/filters"]}
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if not group.startswith("hydra/") for option in options]
 FILES = sorted(file.relative_to(conf_folder()).as_posix() for file in conf_folder().rglob("*.yaml"))
 
@@ -39,7 +51,7 @@ def test_every_option_composes_and_resolves(choice):
 
 @pytest.mark.parametrize("choice", [o for o in OPTIONS if o.split("=")[0] in ("model", "strategy", "optimizer", "hw", "experiment")])
 def test_shipped_choices_break_no_rule_on_a_machine_that_suits_them(choice):
-    machine = ["hw=v100x4"] if choice in ("strategy=fsdp", "strategy=deepspeed") else []
+    machine = ["hw=a100x4"] if choice in ("strategy=fsdp", "strategy=deepspeed", "experiment=alpaca_mix") else []
     check(compose([choice, *machine, "batch.micro_size=1", *NEEDS.get(choice, [])]))
 
 

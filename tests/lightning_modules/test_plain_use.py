@@ -22,7 +22,7 @@ def parts(model: str, **options):
     tuned, tokenizer = build.load_for_training(cfg)
     source = ChatterBot(subjects=["ai"], limit=40)
     options |= {"max_length": 128, "seq2seq": model == "tiny_seq2seq"}
-    return MODULES[model](tuned), InstructionDataModule({"chatterbot": source}, tokenizer, build.template(cfg), **options)
+    return MODULES[model](tuned), InstructionDataModule({"chatterbot": source}, tokenizer, build.template(cfg, tokenizer), **options)
 
 
 def trainer(**options) -> pl.Trainer:

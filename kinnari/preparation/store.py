@@ -1,0 +1,128 @@
+"""Finished stages on disk: whole or absent, found by a hash of everything that shaped them, made once by whoever comes first.
+
+    <root>/read-3f9c2a.../      conversations.arrow  rejects.jsonl  counts.json  kinnari_manifest.json
+    <root>/clean-81b0d4.../     ...
+
+Nothing in it is needed: a folder that was deleted or damaged is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kinnari.models.cache import MANIFEST, cache_root, damage_of, file_sha256, write_manifest
+from kinnari.preparation.fingerprints import digest
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # raised when what a stage writes is laid out differently
+COUNTS = "counts.json"
+KEY_LENGTH = 24
+PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage: its folder, the hash that later stages build on, and whether it was found rather than made."""
+
+    folder: Path
+    key: str
+    found: bool
+
+    def counts(self) -> dict[str, Any]:
+        """What the stage counted."""
+        return json.loads((self.folder / COUNTS).read_text(encoding="utf-8"))
+
+
+def default_root() -> Path:
+    """`$KINNARI_PREPARED`, else `$KINNARI_CACHE/prepared`, else `~/.cache/kinnari/prepared`."""
+    if "KINNARI_PREPARED" in os.environ:
+        return Path(os.environ["KINNARI_PREPARED"])
+    root = cache_root()
+    return (root if "KINNARI_CACHE" in os.environ else root.parent) / "prepared"
+
+
+class Store:
+    """A folder of finished stages.
+
+    Args:
+        root: where; None is a temporary folder that goes with this object.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._temporary = None if root else tempfile.TemporaryDirectory(prefix="kinnari-prepared-", ignore_cleanup_errors=True)
+        self.root = Path(root).expanduser().resolve() if root else Path(str(self._temporary and self._temporary.name))
+
+    def entry(self, stage: str, shaped_by: Mapping[str, Any] | None, build: Callable[[Path], None]) -> Entry:
+        """The stage's folder, made by `build(empty folder)` unless it is there already and undamaged.
+
+        Args:
+            shaped_by: plain values; None if something has no hash: then the stage is made anew, and known by what it wrote.
+        """
+        if shaped_by is None:
+            return self._by_content(stage, build)
+        key = digest({"format": FORMAT, "stage": stage, **shaped_by})
+        target = self.root / f"{stage}-{key[:KEY_LENGTH]}"
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _Turn(target):
+            if target.exists():
+                damage = damage_of(target)
+                if damage is None:
+                    return Entry(target, key, found=True)
+                log.warning("Preparing %s again: %s.", target, damage)
+                shutil.rmtree(target)
+            self._make(build, target)
+        return Entry(target, key, found=False)
+
+    def _by_content(self, stage: str, build: Callable[[Path], None]) -> Entry:
+        self.root.mkdir(parents=True, exist_ok=True)
+        made = self.root / f"{stage}-new-{os.getpid()}-{os.urandom(4).hex()}"
+        self._make(build, made)
+        files = sorted(file for file in made.rglob("*") if file.is_file() and file.name != MANIFEST)
+        key = digest({"format": FORMAT, "stage": stage, "content": [[file.name, file_sha256(file)] for file in files]})
+        target = self.root / f"{stage}-{key[:KEY_LENGTH]}"
+        with _Turn(target):
+            if target.exists() and damage_of(target) is None:
+                shutil.rmtree(made)
+                return Entry(target, key, found=True)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(made, target)
+        return Entry(target, key, found=False)
+
+    def _make(self, build: Callable[[Path], None], target: Path) -> None:
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.root))
+        try:
+            build(work)
+            write_manifest(work)
+            work.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache from others
+            os.replace(work, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+class _Turn:
+    """One process at a time makes a stage; the others wait, and say so when it takes long."""
+
+    def __init__(self, target: Path) -> None:
+        self._lock = FileLock(f"{target}.lock")
+        self._target = target
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(timeout=PATIENCE_S)
+        except Timeout:
+            log.info("another process is preparing %s; waiting for it", self._target.name)
+            self._lock.acquire()
+
+    def __exit__(self, *problem: object) -> None:
+        self._lock.release()
