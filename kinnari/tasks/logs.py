@@ -21,7 +21,8 @@ def log_to_terminal(level: int = logging.INFO) -> None:
 
 def quiet_libraries() -> None:
     """Libraries speak up from warnings on; what they say below that is about themselves."""
-    for name in ("torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "DeepSpeed", "bitsandbytes", "httpx", "filelock"):
+    names = ("torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "DeepSpeed", "bitsandbytes", "httpx", "httpx2", "filelock")
+    for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # bitsandbytes 0.50.2 warns at import that an optional package with faster 4-bit kernels for the CPU is missing.

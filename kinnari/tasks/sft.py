@@ -22,6 +22,7 @@ from kinnari.tasks import build
 from kinnari.tasks.export import write_folders
 from kinnari.tasks.interruption import leave_signals_to_us
 from kinnari.tasks.latest_checkpoints import LatestCheckpoints, checkpoint_name
+from kinnari.tasks.preflight import preflight
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
 from kinnari.tasks.result import thin
@@ -41,6 +42,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     tokenizer = build.tokenizer(cfg)
     data = build.datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size)
     data.setup()
+    checked = preflight(data, cfg.preflight.records, cfg.seed, data.folder / "preflight.html") if data.rank == 0 else None
     total_steps = planned_steps(cfg, data.plan.steps_per_epoch)
     model = build.tuned_model(cfg, parts, tokenizer)
     trainable, total = trainable_parameters(model)
@@ -68,6 +70,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         "total_parameters": total,
         "steps": trainer.global_step,
         "data": data.counts() | {"cut": data.train_records.num_cut + data.held_out_records.num_cut},
+        "preflight": checked and vars(checked),
     }
     state = trainer.strategy.lightning_module_state_dict()
     if finished and trainer.is_global_zero:

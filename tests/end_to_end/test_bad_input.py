@@ -93,7 +93,7 @@ def test_bad_rows_are_named_counted_and_saved_and_the_rest_is_trained_on(tmp_pat
     reasons = {reject["line"]: reject["reason"] for reject in rejects if "line" in reject}
     assert sorted(reasons) == [13, 14, 15, 16] and {r["file"] for r in rejects if "file" in r} == {str(path)}
     assert "not UTF-8" in reasons[13] and "broken JSON" in reasons[14]
-    assert "expected columns: instruction, input, output; found: question, answer" in reasons[15]
+    assert "expected columns: instruction, output, input; found: question, answer" in reasons[15]
     dropped = [reject for reject in rejects if "record_id" in reject]
     assert len(dropped) == 1 and "max_length" in dropped[0]["reason"]
     counts = run.result()["data"]["alpaca"]
@@ -117,7 +117,8 @@ def test_data_without_one_usable_row_is_refused(tmp_path):
         said = refusal(tmp_path / name.partition(".")[0], data(path))
         assert message in said, said
     assert "does not exist" in refusal(tmp_path / "missing", data(tmp_path / "missing.jsonl"))
-    assert "is a folder" in refusal(tmp_path / "folder", data(tmp_path))
+    (tmp_path / "bare").mkdir()
+    assert "is a folder without data files" in refusal(tmp_path / "folder", data(tmp_path / "bare"))
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------------

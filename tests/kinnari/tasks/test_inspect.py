@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 
 from kinnari.models.toy import byte_tokenizer
 from kinnari.tasks.compose import compose
-from kinnari.tasks.inspect import InspectionFailed, as_text, inspect
-from kinnari.tasks.proofs import answer_ends
+from kinnari.tasks.inspect import InspectionFailed, inspect
+from kinnari.tasks.inspect_terminal import as_text
+from kinnari.tasks.shown_records import pieces_of
 from kinnari.tasks.token_pieces import TokenPieces
-from kinnari.text.records import Tokens, flatten
+from kinnari.text.records import Tokens
 
 ROWS = [
     {"instruction": "Say hello in Thai", "input": "", "output": "สวัสดี"},
@@ -45,7 +46,7 @@ def test_counts_of_everything_that_did_not_arrive_whole(cfg: DictConfig, capsys:
     assert 0 < result["trained_fraction"] < 1
     assert {"padding/none", "padding/length_grouped", "padding/packed"} <= result.keys()
     out = capsys.readouterr().out
-    for words in ("alpaca:2", "CUT at model.max_length", "dropped: the prompt fills", "rejected: column 'output'"):
+    for words in ("alpaca:2", "CUT at a limit", "dropped: the prompt fills", "rejected: column 'output'"):
         assert words in out
     assert "Proven for 3 of 3 records" in out
 
@@ -85,8 +86,10 @@ def test_a_broken_rule_is_an_error_after_the_output(
     def broken(cfg: DictConfig, tokenizer: object) -> object:
         data = make(cfg, tokenizer)
         data.setup()
-        ids, trained = data.train_records[0]
-        ids[answer_ends(trained)[-1]] = 40
+        records = data.train_records
+        tokens = [Tokens(*(part.copy() for part in records[i])) for i in range(len(records))]
+        tokens[0].input_ids[np.flatnonzero(tokens[0].trained)[-1]] = 40
+        monkeypatch.setattr(type(records), "__getitem__", lambda self, i: (tokens[i].input_ids, tokens[i].trained))
         return data
 
     monkeypatch.setattr(build, "datamodule", broken)
@@ -98,7 +101,12 @@ def test_a_broken_rule_is_an_error_after_the_output(
 def test_control_characters_of_the_data_do_not_reach_the_terminal() -> None:
     tokenizer = byte_tokenizer()
     ids = tokenizer("\x1b[2Ja\nb", add_special_tokens=False)["input_ids"]
-    records = flatten([Tokens([1, *ids, 2], [False, *[True] * (len(ids) + 1)])], ["r"], ["s"], {})
-    text = as_text(records, 0, TokenPieces(tokenizer), tokenizer.eos_token_id).plain
-    assert text == "<s>«␛[2Ja↵\nb[</s> EOS]»"
-    assert np.all(records[0][1][1:])
+    record = pieces_of(np.array([1, *ids, 2]), np.array([False, *[True] * (len(ids) + 1)]), TokenPieces(tokenizer), 2)
+    assert as_text(record).plain == "<s>«␛[2Ja↵\nb[</s> EOS]»"
+
+
+def test_the_page_shows_the_same_records(cfg: DictConfig) -> None:
+    inspect(cfg)
+    text = (Path(cfg.output_dir) / "inspect.html").read_text(encoding="utf-8")
+    for words in ("alpaca:0", "alpaca:1", "cut at a limit", "Sources", "Longest records", 'class="t e'):
+        assert words in text
