@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from kinnari.generation.sampler import Answer, chat_prompts, generate, longest_prompt
+from kinnari.generation.sampler import Answer, answer_end, chat_prompts, generate, longest_prompt
 from kinnari.generation.settings import GenerationSettings
 from kinnari.strategies.microbatches import gradient_rules
 from kinnari.text.conversation import Conversation
@@ -38,6 +38,7 @@ class HeldOutQuestions:
         self.conversations: list[Conversation] = [c for c, _ in chosen]
         self.prompts: list[list[int]] = [p for _, p in chosen]
         self.tokenizer, self.settings = data.tokenizer, settings
+        self.stop_id = answer_end(data.tokenizer, data.template, seq2seq=data.seq2seq)
 
 
 def needs_all_ranks(trainer: pl.Trainer) -> bool:
@@ -51,4 +52,5 @@ def answer(
     """Greedy or seeded answers, computed in the precision of training."""
     model: Any = pl_module.model
     with trainer.strategy.precision_plugin.forward_context():
-        return generate(model, questions.tokenizer, prompts, questions.settings, synced=needs_all_ranks(trainer))
+        synced = needs_all_ranks(trainer)
+        return generate(model, questions.tokenizer, prompts, questions.settings, synced=synced, stop_id=questions.stop_id)

@@ -33,7 +33,7 @@ from kinnari.text.batches import pad_rows
 from kinnari.text.conversation import Message
 from kinnari.text.seq2seq_tokens import source_segments
 from kinnari.text.template import Renderer
-from kinnari.text.tokens import SegmentEncoder, prompt_ids
+from kinnari.text.tokens import SegmentEncoder, answer_end_id, prompt_ids
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def chat_prompts(
     return prompt_ids(encoder, template, conversations)
 
 
+def answer_end(tokenizer: PreTrainedTokenizerBase, template: Renderer, *, seq2seq: bool = False) -> int:
+    """The token that training puts at the end of an answer."""
+    return int(tokenizer.eos_token_id) if seq2seq else answer_end_id(SegmentEncoder(tokenizer), template)
+
+
 def generate(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -69,6 +74,7 @@ def generate(
     *,
     seed: int = 0,
     synced: bool = False,
+    stop_id: int | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
     logits_processors: Sequence[LogitsProcessor] = (),
     stopping_criteria: Sequence[StoppingCriteria] = (),
@@ -81,6 +87,7 @@ def generate(
         seed: of sampling; greedy answers do not depend on it.
         synced: the parameters are sharded over ranks (FSDP2, ZeRO-3). All ranks must then call this together, with equal
             numbers of prompts; each goes on with the forward until the last rank has finished, as every forward gathers.
+        stop_id: the token a template ends answers with, see `answer_end`; answers end at it as at the tokenizer's EOS.
         on_progress: called with the number of prompts answered.
         logits_processors, stopping_criteria: of transformers, for what settings do not say; called with padded rows.
 
@@ -92,7 +99,7 @@ def generate(
     """
     _check_lengths(model, prompts, settings)
     base = _base(model)
-    config = _transformers_config(base, tokenizer, settings)
+    config = _transformers_config(base, tokenizer, settings, stop_id)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # longest first: out of memory shows at once
     answers: dict[int, Answer] = {}
     with _answering(model, base, config, synced), torch.random.fork_rng(devices=_cuda_devices(base)):
@@ -138,12 +145,14 @@ def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return base
 
 
-def _transformers_config(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings) -> GenerationConfig:
+def _transformers_config(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings, stop_id: int | None
+) -> GenerationConfig:
     """All of decoding is said here; nothing of the checkpoint's own generation_config but its EOS and decoder start."""
     own = base.generation_config
     also = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
     # Chat models may end turns with another token than the tokenizer's EOS, which is the one that training teaches.
-    eos = sorted({tokenizer.eos_token_id, *(i for i in also if i is not None)})
+    eos = sorted({tokenizer.eos_token_id, *(i for i in [*also, stop_id] if i is not None)})
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k} if settings.do_sample else {}
     start = own.decoder_start_token_id

@@ -60,9 +60,11 @@ def _answered(cfg: DictConfig, questions: Sequence[str]) -> list[dict[str, Any]]
     model, tokenizer = build.load_for_inference(cfg)
     conversations = [[Message("user", question)] for question in questions]
     seq2seq = model.config.is_encoder_decoder
-    prompts = sampler.chat_prompts(tokenizer, build.template(cfg, tokenizer), conversations, seq2seq=seq2seq)
+    template, settings = build.template(cfg, tokenizer), build.generation_settings(cfg)
+    prompts = sampler.chat_prompts(tokenizer, template, conversations, seq2seq=seq2seq)
+    stop = sampler.answer_end(tokenizer, template, seq2seq=seq2seq)
     with progress_line("answering", len(prompts)) as advance:
-        answers = sampler.generate(model, tokenizer, prompts, build.generation_settings(cfg), seed=cfg.seed, on_progress=advance)
+        answers = sampler.generate(model, tokenizer, prompts, settings, seed=cfg.seed, stop_id=stop, on_progress=advance)
     return [{"prompt": q, "answer": a.text, "finished": a.finished} for q, a in zip(questions, answers, strict=True)]
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kinnari.generation.sampler import answer_end
 from kinnari.text.conversation import Conversation
 from kinnari.text.seq2seq_tokens import source_segments
 from kinnari.text.template import Renderer, Segment
-from kinnari.text.tokens import SegmentEncoder, answer_end_id, prompt_ids
+from kinnari.text.tokens import SegmentEncoder, prompt_ids
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def prove(
     4. Unless all was asked for, something is not trained where there is a prompt.
     5. The prompt that generation would use is what comes before the answer, token for token.
     """
-    end = int(encoder.tokenizer.eos_token_id) if seq2seq else answer_end_id(encoder, template)
+    end = answer_end(encoder.tokenizer, template, seq2seq=seq2seq)
     expected = _expected_seq2seq(records, encoder, template) if seq2seq else _expected(records, encoder, template, loss_on)
     cut, failures, with_end = [], [], 0
     for record, whole in zip(records, expected, strict=True):

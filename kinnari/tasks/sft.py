@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from kinnari.errors import ConfigError
-from kinnari.generation.sampler import chat_prompts, generate
+from kinnari.generation.sampler import answer_end, chat_prompts, generate
 from kinnari.strategies.checkpoint_io import checkpoint_step, is_intact, latest_intact
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.throughput import peak_memory_gib
@@ -191,10 +191,11 @@ def answerer(cfg: DictConfig, parts: build.Parts, data: pl.LightningDataModule, 
     asked = [c.prompt() for c in sampled(cfg, data)]
     prompts = chat_prompts(data.tokenizer, data.template, asked, seq2seq=data.seq2seq)
     settings = build.generation_settings(cfg)
+    stop = answer_end(data.tokenizer, data.template, seq2seq=data.seq2seq)
 
     def answer() -> list[str]:
         with module.trainer.strategy.precision_plugin.forward_context():
-            answers = generate(module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=parts.sharded)
+            answers = generate(module.model, data.tokenizer, prompts, settings, seed=cfg.seed, synced=parts.sharded, stop_id=stop)
         return [a.text for a in answers]
 
     return answer

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from kinnari.generation.sampler import answer_end
 from kinnari.tasks.inspect_page import ShownRecord
 from kinnari.tasks.token_pieces import TokenPieces
-from kinnari.text.tokens import SegmentEncoder, answer_end_id
 
 
 def shown_record(data: Any, i: int, pieces: TokenPieces, cut: bool) -> ShownRecord:
@@ -17,7 +17,8 @@ def shown_record(data: Any, i: int, pieces: TokenPieces, cut: bool) -> ShownReco
     ids, trained = records[i]
     language = data.train_conversations[i].language or "language unknown"
     facts = f"{records.sources[i]}, {language}, {len(ids)} tokens, {int(trained.sum())} trained"
-    return pieces_of(ids, trained, pieces, end_id(data), record_id=records.record_ids[i], facts=facts, cut=cut)
+    stop = answer_end(data.tokenizer, data.template, seq2seq=data.seq2seq)
+    return pieces_of(ids, trained, pieces, stop, record_id=records.record_ids[i], facts=facts, cut=cut)
 
 
 def pieces_of(ids: np.ndarray, trained: np.ndarray, pieces: TokenPieces, eos_id: int, **said: Any) -> ShownRecord:
@@ -26,7 +27,7 @@ def pieces_of(ids: np.ndarray, trained: np.ndarray, pieces: TokenPieces, eos_id:
     starts = [0]
     for piece in cut_up[:-1]:
         starts.append(starts[-1] + piece.count)
-    fields = {"record_id": "", "facts": "", "cut": False} | said
+    fields: dict[str, Any] = {"record_id": "", "facts": "", "cut": False} | said
     return ShownRecord(
         pieces=cut_up,
         first_ids=[int(ids[start]) for start in starts],
@@ -34,8 +35,3 @@ def pieces_of(ids: np.ndarray, trained: np.ndarray, pieces: TokenPieces, eos_id:
         eos_id=eos_id,
         **fields,
     )
-
-
-def end_id(data: Any) -> int:
-    """The token that ends an answer."""
-    return int(data.tokenizer.eos_token_id) if data.seq2seq else answer_end_id(SegmentEncoder(data.tokenizer), data.template)

@@ -103,6 +103,15 @@ def test_answer_ends_at_eos_and_says_so(model_type: str) -> None:
     assert cut == Answer(TOKENIZER.decode(tokens[:last]), tokens[:last], finished=False)
 
 
+def test_answer_ends_at_the_token_that_the_template_ends_answers_with() -> None:
+    model = toy()
+    prompt = next(p for p in PROMPTS if len(set(by_hand(model, p, 12))) > 1)
+    tokens = by_hand(model, prompt, 12)
+    last = next(i for i in range(1, 12) if tokens[i] not in tokens[:i])
+    answer = generate(model, TOKENIZER, [prompt], greedy(), stop_id=tokens[last])[0]
+    assert answer == Answer(TOKENIZER.decode(tokens[:last]), tokens[: last + 1], finished=True)
+
+
 def test_special_tokens_are_not_in_the_text() -> None:
     model = toy()
     model.generation_config.eos_token_id = None
