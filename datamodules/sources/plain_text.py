@@ -7,8 +7,9 @@
 
     {"text": "Chiang Mai lies in the north."}
 
-A document is one message of the assistant without a question; the template `plain_text` adds no cues to it. Longer ones become
-several records, parted where paragraphs, lines or words end, and nothing of them is lost.
+A document is one message of the assistant without a question; the template `plain_text` adds no cues to it, and `limits.truncation=split`
+makes as many records of a long one as it needs, by tokens. What is longer than `max_characters` is several documents from the start, so
+that a file of gigabytes need not fit in memory; parted where paragraphs, lines or words end, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ class PlainText(FileSource):
     Args:
         documents: what a document is in a .txt file: blank_line (parted by empty lines), line, or file.
         column: with the text, in files of rows.
-        max_characters: of a record. Longer ones than the model's `max_length` tokens would be cut, so leave room: a token is about four
-            characters of English, one or two of Thai, Korean, Chinese.
+        max_characters: of a document; each has an EOS of its own.
 
     Raises:
         ConfigError: for a kind of document there is not, or a length below 16.
@@ -48,7 +48,7 @@ class PlainText(FileSource):
     name: str = "plain_text"
     documents: str = "blank_line"
     column: str = "text"
-    max_characters: int = 1500
+    max_characters: int = 1_000_000
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -22,7 +22,7 @@ def data_card(prepared: Prepared, encoding: Encoding, held_out: HeldOut, steps: 
     sources = statistics.sources(prepared)
     return {
         "rows_read": sum(source["rows_read"] for source in sources.values()),
-        "rows_kept": len(prepared.tokens),
+        "rows_kept": len(prepared.tokens) - int(prepared.tokens.later_parts.sum()),
         "rows_rejected": statistics.rejected_by_step(prepared),
         "rows_not_drawn": sum(source["not_drawn"] for source in sources.values()),
         "train": len(prepared.train),

@@ -36,7 +36,7 @@ from kinnari.text.conversation import Conversation
 from kinnari.text.records import Tokens
 from kinnari.text.template import Renderer
 from kinnari.text.tokens import SegmentEncoder, encode_conversations
-from kinnari.text.truncation import Limits
+from kinnari.text.truncation import Limits, parted
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,10 @@ class Encoding:
         names = {"loss_on": self.loss_on, "seq2seq": self.seq2seq}
         return {"tokenizer": tokenizer_sha256(self.tokenizer), "template": template, "limits": limits, **names}
 
-    def __call__(self, conversations: Sequence[Conversation], encoder: SegmentEncoder) -> list[Tokens | str]:
-        """Tokens, or the reason why there are none."""
-        return encode_conversations(conversations, encoder, self.template, self.limits, self.loss_on, self.seq2seq)
+    def __call__(self, conversations: Sequence[Conversation], encoder: SegmentEncoder) -> list[list[Tokens] | str]:
+        """The rows of each conversation, more than one if it is split, or the reason why there are none."""
+        found = encode_conversations(conversations, encoder, self.template, self.limits, self.loss_on, self.seq2seq)
+        return [tokens if isinstance(tokens, str) else parted(tokens, self.limits) for tokens in found]
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ class _Run:
             shaped_by = None
         encoder = SegmentEncoder(encoding.tokenizer)
 
-        def encode(block: list[Conversation]) -> list[Tokens | str]:
+        def encode(block: list[Conversation]) -> list[list[Tokens] | str]:
             return encoding(block, encoder)
 
         return self.entry("tokens", shaped_by, partial(tokenise, table, encode))

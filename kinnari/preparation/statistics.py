@@ -20,12 +20,15 @@ BINS_PER_DOUBLING = 2
 def sources(prepared: Prepared) -> dict[str, dict[str, Any]]:
     """Per source, by its name: licence, files, and what became of its rows at every stage.
 
-    `rows_read == rejected + sum of removed + not_drawn + dropped + train + held_out`.
+    `rows_read == rejected + sum of removed + not_drawn + dropped + train + held_out - later_parts`.
     """
     overall = prepared.cleaned.counts()["removed"] if prepared.cleaned else {}
     lost = prepared.tokenised.counts()["dropped"]
     train, held_out = prepared.train.sources.counts(), prepared.held_out.sources.counts()
-    return {part.source.name: _source(part, overall, lost, train, held_out) for part in prepared.parts}
+    codes, names = prepared.tokens.codes("source")
+    parts = Counter({name: int(prepared.tokens.later_parts[codes == code].sum()) for code, name in enumerate(names)})
+    found = {part.source.name: _source(part, overall, lost, train, held_out) for part in prepared.parts}
+    return {name: values | {"later_parts": parts[name]} for name, values in found.items()}
 
 
 def _source(

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ FORMAT = 1  # raised when what a stage writes is laid out differently
 COUNTS = "counts.json"
 KEY_LENGTH = 24
 PATIENCE_S = 3.0
+SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         with _Turn(target):
             if target.exists():
-                damage = damage_of(target)
+                damage = _damage(target)
                 if damage is None:
                     return Entry(target, key, found=True)
                 log.warning("Preparing %s again: %s.", target, damage)
@@ -108,6 +110,26 @@ class Store:
             os.replace(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _damage(target: Path) -> str | None:
+    """What is wrong with a stage, or None; checksums are computed again only for files written to since they last were right.
+
+    Two seconds must lie between the last writing and the check that found it right: clocks of file systems are coarse.
+    """
+    seal = target.with_name(f"{target.name}.checked")
+    files = sorted(file for file in target.rglob("*") if file.is_file())
+    state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    try:
+        checked_ns, checked = json.loads(seal.read_text(encoding="utf-8"))
+        if checked == state and all(written_ns < checked_ns - SETTLED_NS for *_, written_ns in state):
+            return None
+    except (OSError, ValueError, TypeError):
+        pass
+    damage = damage_of(target)
+    if damage is None:
+        seal.write_text(json.dumps([time.time_ns(), state]), encoding="utf-8")
+    return damage
 
 
 class _Turn:

@@ -41,6 +41,11 @@ class TokenFile:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def later_parts(self) -> np.ndarray:
+        """Whether a row goes on with the conversation of the row before, [rows] bool: parts of what was split."""
+        return np.concatenate([[False], self.conversation[1:] == self.conversation[:-1]])[: len(self)]
+
     def numbers(self, name: str) -> np.ndarray:
         """A column of numbers, [rows]."""
         return _joined([b.column(name).to_numpy(zero_copy_only=False) for b in self.rows.batches], np.int64)

@@ -1,7 +1,8 @@
 """The last stage: conversations -> token ids and loss masks on disk, in a folder that `datasets.load_from_disk` opens as well.
 
 input_ids  [5, 8, 3, 2]        labels  [-100, -100, 3, 2]     -100 where nothing is trained; not shifted
-record_id  "alpaca:17"         source  "alpaca"               language  "th", told from the answer where the source does not say
+record_id  "alpaca:17"; "plain_text:3#2" is the second part of a document that was split         source  "alpaca"
+language  "th", told from the answer where the source does not say
 conversation  17   its number among the cleaned ones          characters  of all messages          cut  whether it lost tokens
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ SCHEMA = pa.schema(
         "cut": pa.bool_(),
     }
 )
-Encode = Callable[[list[Conversation]], list[Tokens | str]]
+Encode = Callable[[list[Conversation]], list[list[Tokens] | str]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def tokenise(table: ConversationTable, encode: Encode, folder: Path, workers: in
     """Write the tokens of all conversations, in order, and those of which nothing can be trained.
 
     Args:
-        encode: conversations -> for each its tokens, or why it has none; runs in the worker processes.
+        encode: conversations -> for each its rows (several if it was split), or why it has none; runs in the worker processes.
     """
 
     def one_block(start: int) -> _Encoded:
@@ -85,23 +86,40 @@ def tokenise(table: ConversationTable, encode: Encode, folder: Path, workers: in
     _describe_as_dataset(folder)
 
 
-def _columns(block: list[Conversation], encoded: list[Tokens | str], start: int) -> _Encoded:
-    kept: list[tuple[int, Conversation, str, Tokens]] = []
+def _columns(block: list[Conversation], encoded: list[list[Tokens] | str], start: int) -> _Encoded:
+    kept: list[_Row] = []
     dropped: list[tuple[int, str]] = []
     reasons: Counter[tuple[str, str, str]] = Counter()
-    for number, (conversation, tokens) in enumerate(zip(block, encoded, strict=True), start):
+    for number, (conversation, rows) in enumerate(zip(block, encoded, strict=True), start):
         language = told_language(conversation)
-        if isinstance(tokens, str):
-            dropped.append((number, dropped_line(conversation, language, tokens)))
-            reasons[conversation.source, language, tokens] += 1
+        if isinstance(rows, str):
+            dropped.append((number, dropped_line(conversation, language, rows)))
+            reasons[conversation.source, language, rows] += 1
         else:
-            kept.append((number, conversation, language, tokens))
+            kept += [_Row(number, part, conversation, language, tokens) for part, tokens in enumerate(rows)]
     return _Encoded(to_bytes(_batch(kept)), dropped, dict(reasons))
 
 
-def _batch(kept: list[tuple[int, Conversation, str, Tokens]]) -> pa.RecordBatch:
-    ids = [np.asarray(tokens.input_ids, dtype=np.int32) for *_, tokens in kept]
-    flags = [np.asarray(tokens.trained, dtype=bool) for *_, tokens in kept]
+class _Row(NamedTuple):
+    number: int  # of the conversation
+    part: int  # 0 for the first
+    conversation: Conversation
+    language: str
+    tokens: Tokens
+
+    @property
+    def record_id(self) -> str:
+        return self.conversation.record_id + (f"#{self.part + 1}" if self.part else "")
+
+    @property
+    def characters(self) -> int:
+        """Of the whole conversation, told once."""
+        return 0 if self.part else characters(self.conversation)
+
+
+def _batch(kept: list[_Row]) -> pa.RecordBatch:
+    ids = [np.asarray(row.tokens.input_ids, dtype=np.int32) for row in kept]
+    flags = [np.asarray(row.tokens.trained, dtype=bool) for row in kept]
     offsets = np.cumsum([0, *map(len, ids)], dtype=np.int32)
     flat = np.concatenate(ids) if ids else np.zeros(0, np.int32)
     trained = np.concatenate(flags) if flags else np.zeros(0, bool)
@@ -112,13 +130,13 @@ def _batch(kept: list[tuple[int, Conversation, str, Tokens]]) -> pa.RecordBatch:
         [
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)),
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(labels)),
-            pa.array([c.record_id for _, c, _, _ in kept], pa.string()),
-            pa.array([c.source for _, c, _, _ in kept], pa.string()),
-            pa.array([language for _, _, language, _ in kept], pa.string()),
-            pa.array([number for number, *_ in kept], pa.int64()),
-            pa.array([characters(c) for _, c, _, _ in kept], pa.int64()),
+            pa.array([row.record_id for row in kept], pa.string()),
+            pa.array([row.conversation.source for row in kept], pa.string()),
+            pa.array([row.language for row in kept], pa.string()),
+            pa.array([row.number for row in kept], pa.int64()),
+            pa.array([row.characters for row in kept], pa.int64()),
             pa.array((sums[offsets[1:]] - sums[offsets[:-1]]).astype(np.int32)),
-            pa.array([tokens.cut for *_, tokens in kept], pa.bool_()),
+            pa.array([row.tokens.cut for row in kept], pa.bool_()),
         ],
         schema=SCHEMA,
     )

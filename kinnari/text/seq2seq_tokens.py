@@ -38,6 +38,8 @@ def encode_seq2seq(
         raise ConfigError(
             "loss_on=everything cannot be had from an encoder-decoder: it reads the prompt and never predicts it. Use loss_on=answers."
         )
+    if limits.truncation == "split":
+        raise ConfigError("limits.truncation=split is for documents, which a causal model goes on with; use tail, longest_first or drop.")
     sources: list[list[Segment]] = []
     targets: list[list[Segment]] = []
     results: list[Tokens | str] = []

@@ -123,7 +123,7 @@ def encode_conversations(
     The first token of a causal row has no predecessor and is never trained.
 
     Args:
-        limits: how long a record may be, and what happens to a longer one.
+        limits: how long a record may be, and what happens to a longer one; with "split" it comes whole, see `parted`.
         loss_on: answers, last_answer or everything, see `kinnari.text.template.LossOn`.
         seq2seq: lay records out for an encoder-decoder, see `kinnari.text.seq2seq_tokens`.
 
@@ -207,7 +207,7 @@ def _causal_tokens(rows: EncodedRows, i: int, limits: Limits, loss_on: str, fits
     ids, flags = rows.row(i)
     if trained == 0:
         return NO_ANSWER
-    if fits:
+    if fits or limits.truncation == "split":
         return Tokens(ids, flags)
     row = cut_row(ids, flags, int(rows.boundaries[i]), limits, has_bos=has_bos, everything=loss_on == "everything")
     if row is None:

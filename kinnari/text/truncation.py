@@ -17,8 +17,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from kinnari.errors import ConfigError
+from kinnari.text.records import Tokens
 
-Truncation = Literal["tail", "longest_first", "drop"]
+Truncation = Literal["tail", "longest_first", "drop", "split"]
 TOO_LONG = "too_long"
 
 
@@ -31,7 +32,8 @@ class Limits:
         max_source: tokens of the source, BOS included; None for no limit of its own.
         max_target: tokens of the target, EOS included; None for no limit of its own.
         truncation: "tail" cuts a row that is still longer than `max_length` at its end; "longest_first" takes tokens from
-            the longer of source and target until both fit; "drop" cuts nothing and leaves out what does not fit.
+            the longer of source and target until both fit; "drop" cuts nothing and leaves out what does not fit; "split" makes
+            several rows of a longer one, see `parted`: for documents.
 
     Raises:
         ConfigError: a limit below what a row needs, or an unknown `truncation`.
@@ -47,6 +49,8 @@ class Limits:
             raise ConfigError(f"truncation={self.truncation} is unknown; choose one of {', '.join(get_args(Truncation))}.")
         if self.max_length < 2:
             raise ConfigError(f"max_length={self.max_length} leaves nothing to predict; it must be 2 or more.")
+        if self.truncation == "split" and (self.max_source, self.max_target) != (None, None):
+            raise ConfigError("truncation=split parts whole rows, so max_source and max_target mean nothing to it; set both to null.")
         for name, value in {"max_source": self.max_source, "max_target": self.max_target}.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} would leave nothing; set it to 1 or more, or to null for no limit.")
@@ -70,6 +74,26 @@ def longest_first(source: int, target: int, most: int) -> tuple[int, int]:
         return source, target
     kept = min(source, max(-(-most // 2), most - target))
     return kept, most - kept
+
+
+def parted(tokens: Tokens, limits: Limits) -> list[Tokens]:
+    """A row as the rows it is trained in: itself, or with "split" parts of at most `max_length` tokens.
+
+    Each part begins with the last token of the one before, which it does not train: so every token is trained once, with something
+    before it, and no part but the last holds the row's EOS. Parts of which nothing is trained are left out.
+
+        a b c d e f, max_length 3  ->  a b c   c d e   e f        trained: b c   d e   f
+    """
+    ids, trained = np.asarray(tokens.input_ids), np.asarray(tokens.trained)
+    if limits.truncation != "split" or len(ids) <= limits.max_length:
+        return [tokens]
+    parts = []
+    for start in range(0, len(ids) - 1, limits.max_length - 1):
+        flags = trained[start : start + limits.max_length].copy()
+        flags[0] = False
+        if flags.any():
+            parts.append(Tokens(ids[start : start + limits.max_length], flags))
+    return parts
 
 
 def cut_row(

@@ -80,7 +80,7 @@ class LastDigit(SetStep):
 
 
 def encoding(max_length: int = 128, **changes: Any) -> Encoding:
-    limits = Limits(max_length, truncation="drop" if changes.pop("drop", False) else "tail")
+    limits = changes.pop("limits", None) or Limits(max_length, truncation="drop" if changes.pop("drop", False) else "tail")
     return Encoding(tokenizer=byte_tokenizer(), template=changes.pop("template", chatml()), limits=limits, **changes)
 
 

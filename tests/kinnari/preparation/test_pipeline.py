@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from kinnari.errors import ConfigError
-from kinnari.preparation import conversations, pipeline
+from kinnari.preparation import conversations, pipeline, statistics
 from kinnari.preparation.pipeline import draw
 from kinnari.preparation.store import Store
+from kinnari.text.truncation import Limits
 from tests.kinnari.preparation.fakes import Fake, LastDigit, Shout, Without, encoding, run, talk
 from tests.kinnari.text.test_template import chatml
 
@@ -188,3 +189,18 @@ def test_lengths_and_masks_are_those_of_the_records():
     assert prepared.train.lengths.tolist() == lengths
     assert prepared.train.trained_counts.tolist() == [int(prepared.train[i][1].sum()) for i in range(9)]
     assert prepared.train[0][0].dtype == np.int32 and prepared.train[0][1].dtype == bool and not prepared.train[0][1][0]
+
+
+def test_what_is_split_is_several_records_of_one_conversation_on_one_side():
+    limits, source = Limits(30, truncation="split"), Fake(name="a", count=6, answer="x" * 70)
+    prepared, whole = run(source, encoding=encoding(limits=limits), fraction=0.4), run(source, encoding=encoding(500))
+
+    trained = [int(i) for side in (prepared.train, prepared.held_out) for k in range(len(side)) for i in side[k][0][side[k][1]]]
+    assert len(trained) == whole.train.trained_counts.sum() + whole.held_out.trained_counts.sum()
+    ids = [*prepared.train.record_ids, *prepared.held_out.record_ids]
+    assert len(set(ids)) == len(ids) > 18 and {"a:0", "a:0#2", "a:0#3"} <= set(ids)
+    sides = [{i.split("#")[0] for i in side.record_ids} for side in (prepared.train, prepared.held_out)]
+    assert not sides[0] & sides[1] and sides[1]
+    assert prepared.table_of(prepared.train)[1].record_id == prepared.train.record_ids[1].split("#")[0]
+    values = statistics.sources(prepared)["a"]
+    assert values["rows_read"] == 6 == values["train"] + values["held_out"] - values["later_parts"]

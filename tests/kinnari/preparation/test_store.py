@@ -1,11 +1,13 @@
 """A stage is made once, found again only while everything that shaped it is the same, and made again when it is damaged."""
 
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from kinnari.preparation import store
 from kinnari.preparation.store import Store, default_root
 
 
@@ -29,8 +31,8 @@ def test_the_second_time_nothing_is_done(tmp_path):
 
 
 def test_another_ingredient_or_stage_is_another_entry(tmp_path):
-    store = Store(tmp_path)
-    keys = {store.entry(stage, values, writes("x")).key for stage, values in [("a", {"x": 1}), ("a", {"x": 2}), ("b", {"x": 1})]}
+    stages = Store(tmp_path)
+    keys = {stages.entry(stage, values, writes("x")).key for stage, values in [("a", {"x": 1}), ("a", {"x": 2}), ("b", {"x": 1})]}
     assert len(keys) == 3
 
 
@@ -49,6 +51,19 @@ def test_a_damaged_entry_is_made_again(tmp_path, damage):
 
     again = Store(tmp_path).entry("read", {"x": 1}, writes("abcdef"))
     assert not again.found and (again.folder / "data.txt").read_text() == "abcdef"
+
+
+def test_checksums_are_computed_again_only_after_a_file_was_written_to(tmp_path, monkeypatch):
+    entry = Store(tmp_path).entry("read", {"x": 1}, writes("abcdef"))
+    old = time.time() - 60
+    for file in entry.folder.iterdir():
+        os.utime(file, (old, old))
+    assert Store(tmp_path).entry("read", {"x": 1}, never).found
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "damage_of", lambda folder: pytest.fail("nothing was written since"))
+        assert Store(tmp_path).entry("read", {"x": 1}, never).found
+    (entry.folder / "data.txt").write_text("abcdeX")
+    assert not Store(tmp_path).entry("read", {"x": 1}, writes("abcdef")).found
 
 
 def test_an_interrupted_stage_leaves_nothing_that_could_be_found(tmp_path):
@@ -84,10 +99,10 @@ def test_what_has_no_hash_is_made_each_time_and_known_by_its_content(tmp_path):
 
 
 def test_without_a_folder_everything_goes_with_the_store():
-    store = Store()
-    folder = store.entry("read", {"x": 1}, writes("x")).folder
+    temporary = Store()
+    folder = temporary.entry("read", {"x": 1}, writes("x")).folder
     assert folder.is_dir()
-    del store
+    del temporary
     assert not folder.exists()
 
 

@@ -21,7 +21,7 @@ def test_stored_records_are_those_of_memory(prepared):
     settings = encoding(100)
     for records in (prepared.train, prepared.held_out):
         table = prepared.table_of(records)
-        tokens = settings(list(table), SegmentEncoder(settings.tokenizer))
+        tokens = [rows[0] for rows in settings(list(table), SegmentEncoder(settings.tokenizer))]
         flat = flatten(tokens, [c.record_id for c in table], [c.source for c in table], {})
         assert list(records.record_ids) == flat.record_ids and list(records.sources) == flat.sources
         assert records.lengths.tolist() == flat.lengths.tolist() and records.trained_counts.tolist() == flat.trained_counts.tolist()

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from kinnari.errors import ConfigError
 from kinnari.models.toy import byte_tokenizer
 from kinnari.text.conversation import Conversation, Message
+from kinnari.text.records import Tokens
 from kinnari.text.tokens import SegmentEncoder, encode_conversations
-from kinnari.text.truncation import Limits, cut_row, longest_first
+from kinnari.text.truncation import Limits, cut_row, longest_first, parted
 from tests.kinnari.text.test_template import chatml
 
 ENCODER = SegmentEncoder(byte_tokenizer())
@@ -149,3 +150,34 @@ def test_a_cut_row_is_within_every_limit_and_holds_the_end_of_the_source_and_the
 def test_limits_that_mean_nothing_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         Limits(**fields)
+
+
+def document(count, max_length):
+    return parted(Tokens(np.arange(count), np.arange(count) > 0), Limits(max_length, truncation="split"))
+
+
+def test_a_document_is_parted_with_one_token_before_each_part():
+    parts = document(6, 3)
+    assert [part.input_ids.tolist() for part in parts] == [[0, 1, 2], [2, 3, 4], [4, 5]]
+    assert [part.trained.tolist() for part in parts] == [[False, True, True], [False, True, True], [False, True]]
+    assert not any(part.cut for part in parts)
+
+
+@given(st.integers(2, 200), st.integers(2, 50))
+def test_every_token_of_a_document_is_trained_once(count, max_length):
+    parts = document(count, max_length)
+    assert [int(i) for part in parts for i in part.input_ids[part.trained]] == list(range(1, count))
+    assert max(len(part.input_ids) for part in parts) <= max_length
+
+
+def test_parts_of_which_nothing_is_trained_are_left_out():
+    tokens = Tokens(np.arange(9), np.arange(9) > 6)
+    (part,) = parted(tokens, Limits(4, truncation="split"))
+    assert part.input_ids[part.trained].tolist() == [7, 8]
+
+
+def test_other_rules_part_nothing():
+    tokens = Tokens(np.arange(9), np.arange(9) > 0)
+    assert parted(tokens, Limits(4, truncation="tail")) == [tokens]
+    with pytest.raises(ConfigError, match="max_source and max_target mean nothing"):
+        Limits(4, max_target=2, truncation="split")
