@@ -44,6 +44,17 @@ def test_the_default_run_breaks_no_rule():
 
 # What is refused, what the message says, and a remedy it offers, which passes.
 CASES = [
+    # data preparation
+    ("mixing.temperature=0", "mixing.temperature=0 must be above 0", "mixing.temperature=1"),
+    ("mixing.temperature=2 data.chatterbot.weight=3", "both say how often", "mixing.temperature=2 data.chatterbot.weight=1.0"),
+    ("held_out.near_duplicates=1.5", "must be above 0 and at most 1", "held_out.near_duplicates=0.8"),
+    ("held_out.fraction=1.0", "leaves nothing to train on", "held_out.fraction=null"),
+    ("task=prepare held_out.fraction=1.0", "leaves nothing to train on", "task=prepare held_out.fraction=0.05"),
+    ("preparation.workers=0", "preparation.workers=0 must be a whole number of at least 1, or auto", "preparation.workers=auto"),
+    ("preparation.workers=many", "must be a whole number", "preparation.workers=2"),
+    ("cleaning.steps=null", "cleaning.steps=null must name steps", "cleaning=none"),
+    ("loss_on=prompts", "loss_on=prompts is unknown. Choose one of answers", "loss_on=everything"),
+    ("limits.truncation=head", "limits.truncation=head is unknown", "limits.truncation=drop"),
     # precision
     ("hw=v100x4 trainer.precision=bf16-mixed", "has no bfloat16", "hw=v100x4 trainer.precision=16-mixed"),
     ("hw=t4 trainer.precision=bf16-true", "has no bfloat16", "hw=t4 trainer.precision=32-true"),
