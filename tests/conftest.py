@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
+
 # Several test processes share the cores; threads that wait for a descheduled sibling would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,3 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "KINNARI_PREPARED" not in os.environ:
     os.environ["KINNARI_PREPARED"] = tempfile.mkdtemp(prefix="kinnari-tests-")
     atexit.register(shutil.rmtree, os.environ["KINNARI_PREPARED"], ignore_errors=True)
+
+# Examples are judged by what comes out of them: on a machine that others use, or when the first one loads a tokenizer, they take any time.
+hypothesis.settings.register_profile("kinnari", deadline=None)
+hypothesis.settings.load_profile("kinnari")

@@ -126,7 +126,7 @@ class Run:
     def checkpoint(self, step: int) -> dict[str, Any]:
         return torch.load(self.folder / "checkpoints" / checkpoint_name(step), weights_only=True)
 
-    def until(self, condition: Callable[[Run], bool], timeout_s: float = 60.0) -> Run:
+    def until(self, condition: Callable[[Run], bool], timeout_s: float = 300.0) -> Run:
         """Wait until `condition(self)`, looking every millisecond; fails when the run ends first."""
         deadline = time.monotonic() + timeout_s
         while not condition(self):
