@@ -117,6 +117,11 @@ class InstructionDataModule(pl.LightningDataModule):
         if len(self.train_records) == 0:
             raise ConfigError(f"No record of {', '.join(self.sources)} can be trained on: {self._why_nothing(prepared)}")
         self.plan = self._plan(self.train_records, self.global_size, self.packing)
+        if len(self.plan.order(0)) == 0:
+            raise ConfigError(
+                f"The weights of {', '.join(self.sources)} leave none of {len(self.train_records)} records in an epoch. Raise "
+                "data.NAME.weight: 1.0 is one pass over the source."
+            )
         if self.folder is not None and self.rank == 0:
             (self.folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -221,8 +226,17 @@ class InstructionDataModule(pl.LightningDataModule):
         if reasons or cut:
             told = "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
             log.warning("%d records dropped (%s), %d cut", reasons.total(), told or "-", cut)
+        wanted = self.held_out.budget(len(prepared.tokens))
+        if wanted and not len(prepared.held_out):
+            log.warning(
+                "nothing is held out, though held_out asks for %d records: each group of records that share questions is larger", wanted
+            )
 
     def _why_nothing(self, prepared: Prepared) -> str:
+        if len(prepared.held_out):
+            fraction = "null" if self.held_out.fraction is None else self.held_out.fraction
+            wanted = f"held_out.fraction={fraction} held_out.most={self.held_out.most}"
+            return f"{wanted} hold out all {len(prepared.held_out)} there are. Lower them."
         reasons = _reasons(prepared).most_common(3)
         return "; ".join(f"{n} records: {why}" for why, n in reasons) + ". Raise model.max_length or check the data."
 

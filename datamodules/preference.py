@@ -41,7 +41,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         construction: `adjacent` or `all` pairs of a prompt's answers, see `kinnari.text.pairs`.
         most_pairs: at most so many pairs of a prompt; None for all.
         max_length: pairs one of whose conversations has more tokens are left out; None keeps all.
-        held_out_fraction, held_out_most: prompts to hold out.
+        held_out_fraction, held_out_most: prompts to hold out; without a fraction `held_out_most` of them, where groups allow.
         near_duplicates: prompts at least this alike count as one when the sides are told apart; None: only equal ones.
         seed: of the split, and of `limit` where a source has no `limit_seed`.
         rank: of this process; only rank 0 shows progress and logs.
@@ -59,7 +59,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         construction: str = "adjacent",
         most_pairs: int | None = None,
         max_length: int | None = None,
-        held_out_fraction: float = 0.05,
+        held_out_fraction: float | None = 0.05,
         held_out_most: int = 1000,
         near_duplicates: float | None = 0.8,
         seed: int = 42,

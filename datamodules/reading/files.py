@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from datamodules.reading.hub import hub_rows
@@ -14,6 +14,7 @@ from datamodules.reading.tables import columnar_rows, delimited_rows
 from kinnari.errors import ConfigError
 
 Reader = Callable[[Path, str], Iterator[Row]]
+Place = str | Path | Sequence[str | Path]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # What `datasets` and the hub put beside the data.
 NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
@@ -38,17 +39,21 @@ READERS: dict[str, Reader] = {
     ".arrow": columnar_rows,
     ".txt": text_lines,
 }
-REMEDY = f"Give the file with data.<name>.path=FILE ({', '.join(READERS)}; packed as {', '.join(PACKED)})."
+REMEDY = f"Give the file with data.<name>.path=FILE ({', '.join(READERS)}; packed as {', '.join(PACKED)}), a folder, or a list [A,B]."
 
 
-def data_files(path: str | Path) -> list[Path]:
+def data_files(path: Place) -> list[Path]:
     """The local files behind `path`: a file, the data files of a folder and the folders in it (sorted), none for a hub dataset.
+
+    A list of files and folders stands for all of them, in its order.
 
     Text files of a folder count only where it holds nothing else: they are licences more often than data.
 
     Raises:
-        ConfigError: if there is no such file, or no data file in the folder.
+        ConfigError: if there is no such file, or no data file in the folder, or a list names a hub dataset.
     """
+    if not isinstance(path, str | Path):
+        return [file for one in path for file in _local_files(one, path)]
     local = Path(path).expanduser()
     if local.is_dir():
         return _files_of(local)
@@ -59,8 +64,20 @@ def data_files(path: str | Path) -> list[Path]:
     raise ConfigError(f"{path} does not exist. {REMEDY}")
 
 
-def is_hub_name(path: str | Path) -> bool:
+def _local_files(path: str | Path, paths: Sequence[str | Path]) -> list[Path]:
+    """Of one entry of a list."""
+    if is_hub_name(path):
+        raise ConfigError(
+            f"{path}, one of {len(paths)} paths, does not exist. A list may hold files and folders; a hub dataset stands alone, and "
+            "another one is a source of its own."
+        )
+    return data_files(path)
+
+
+def is_hub_name(path: Place) -> bool:
     """Whether `path` is no local file but has the form owner/name of a hub dataset."""
+    if not isinstance(path, str | Path):
+        return False
     text = str(path)
     return HUB_NAME.fullmatch(text) is not None and kind(Path(text)) not in READERS and not Path(text).exists()
 
@@ -70,7 +87,7 @@ def kind(path: Path) -> str:
     return Path(path.name[: -len(path.suffix)] if path.suffix.lower() in PACKED else path.name).suffix.lower()
 
 
-def read_rows(path: str | Path, split: str = "train", subset: str | None = None) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Place, split: str = "train", subset: str | None = None) -> Iterator[tuple[str, Row]]:
     """(file, row) of every row behind `path`, one at a time: memory does not grow with the file.
 
     Args:

@@ -6,6 +6,7 @@ Header errors and files that are no table at all are the user's to mend; a row t
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -27,8 +28,9 @@ SAMPLE = 1000  # lines looked at to tell a tsv without quoting from one with
 def delimited_rows(path: Path, suffix: str) -> Iterator[Row]:
     """Rows of a csv or tsv file with a header.
 
-    Quoted fields may hold line ends. A csv whose header has no comma but semicolons is split at those, as spreadsheets write them where
-    the comma is the decimal sign. A tsv whose lines all have the header's number of tabs is taken line by line, its quotes being text.
+    Quoted fields may hold line ends. A csv whose header has more semicolons or tabs than commas is split at those, as spreadsheets write
+    them where the comma is the decimal sign. Spaces around the names of columns are no part of them. A tsv whose lines all have the
+    header's number of tabs is taken line by line, its quotes being text.
 
     Raises:
         ConfigError: if the header names a column twice.
@@ -38,7 +40,7 @@ def delimited_rows(path: Path, suffix: str) -> Iterator[Row]:
     with open_text(path, newline="") as stream:
         reader = csv.reader(stream.text, delimiter=delimiter, quoting=quoting)
         try:
-            columns = next((fields for fields in reader if fields), [])
+            columns = [name.strip() for name in next((fields for fields in reader if fields), [])]
         except csv.Error as problem:
             raise ConfigError(f"{path}: its first row is no header of a table: {problem}. Look at its quotes.") from problem
         if len(set(columns)) < len(columns):
@@ -53,7 +55,8 @@ def _dialect(path: Path, suffix: str) -> tuple[str, Any]:
         sample = [line for line in islice(stream.text, SAMPLE) if line.strip()]
     header = sample[0]
     if suffix != ".tsv":
-        return ";" if ";" in header and "," not in header else ",", csv.QUOTE_MINIMAL
+        bare = re.sub(r'"[^"]*"', "", header)
+        return max(",;\t", key=bare.count), csv.QUOTE_MINIMAL  # of equally many the first
     one_row_a_line = all(line.count("\t") == header.count("\t") for line in sample)
     return "\t", csv.QUOTE_NONE if one_row_a_line else csv.QUOTE_MINIMAL
 

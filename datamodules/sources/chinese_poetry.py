@@ -15,6 +15,7 @@ from pathlib import Path
 from datamodules.reading import Row, read_rows
 from datamodules.sources.poetry_files import Poem, poem_files, poem_of
 from datamodules.sources.ranked import RankedSource, draws, joined
+from datamodules.sources.source import one_place
 from datamodules.sources.text_pool import TextPool
 from kinnari.errors import ConfigError
 from kinnari.text.conversation import Message, Reject
@@ -43,6 +44,10 @@ class ChinesePoetry(RankedSource):
     name: str = "chinese_poetry"
     language: str = "zh"
     licence: str = "MIT"
+
+    def __post_init__(self) -> None:
+        """Refuse a list of folders."""
+        one_place(self.name, self.path)
 
     def files(self) -> list[Path]:
         """The files of poems.

@@ -17,6 +17,7 @@ from pathlib import Path
 from datamodules.reading.files import text_lines
 from datamodules.reading.row import Row
 from datamodules.sources.ranked import RankedSource, draws, joined
+from datamodules.sources.source import one_place
 from datamodules.sources.text_pool import TextPool
 from kinnari.errors import ConfigError
 from kinnari.text.conversation import Message, Reject
@@ -57,6 +58,7 @@ class ClassicalModern(RankedSource):
     licence: str = "MIT"
 
     def __post_init__(self) -> None:
+        one_place(self.name, self.path)
         if self.directions not in ("both", "to_modern", "to_classical"):
             raise ConfigError(f"data.{self.name}.directions={self.directions!r} is not known. Use both, to_modern or to_classical.")
 

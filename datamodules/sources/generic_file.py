@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from datamodules.reading import Row
 from datamodules.sources.row_formats import FORMATS, column_names, detect
 from datamodules.sources.source import FileSource
 from kinnari.errors import ConfigError
@@ -44,6 +45,10 @@ class GenericFile(FileSource):
         """Refuse unknown names."""
         if self.format != "auto" and self.format not in FORMATS:
             raise ConfigError(f"data.{self.name}.format={self.format} is unknown. Use one of: auto, {', '.join(FORMATS)}.")
+        if not isinstance(self.columns, Mapping):
+            raise ConfigError(
+                f"data.{self.name}.columns={self.columns} must name columns, such as data.{self.name}.columns.output=Antwort."
+            )
         chosen = FORMATS.values() if self.format == "auto" else [FORMATS[self.format]]
         known = {column for layout in chosen for column in (*layout.required, *layout.optional)}
         unknown = [column for column, own in self.columns.items() if own is not None and column not in known]
@@ -69,14 +74,25 @@ class GenericFile(FileSource):
         return FORMATS[name].convert(row, column_names(name, self.columns, row))
 
     def _told(self) -> str:
-        first = [row.value for _, row in islice(self.rows(), LOOKED_AT) if row.error is None]
-        for row in first:
-            name = detect(row, self.columns)
+        rows = [row for _, row in islice(self.rows(), LOOKED_AT)]
+        readable = [row.value for row in rows if row.error is None]
+        for value in readable:
+            name = detect(value, self.columns)
             if name is not None:
                 return name
-        found = ", ".join(str(column)[:40] for column in list(first[0])[:20]) if first and isinstance(first[0], dict) else "no columns"
+        raise ConfigError(f"{self.path}: {self._why_unknown(rows, readable)}")
+
+    def _why_unknown(self, rows: list[Row], readable: list[Any]) -> str:
+        if not rows:
+            return f"it holds no row, or a header alone; check data.{self.name}.path."
+        if not readable:
+            first = f"Line {rows[0].line}: {rows[0].error}"
+            return f"none of the first {len(rows)} rows can be read. {first}. Is the file whole, in UTF-8, and what its ending says?"
+        columns = [str(column)[:40] for value in readable[:1] if isinstance(value, dict) for column in list(value)[:20]]
+        found = ", ".join(columns) or "no columns"
         layouts = "; ".join(f"{name}: {', '.join(layout.required)}" for name, layout in FORMATS.items())
-        raise ConfigError(
-            f"{self.path}: no layout fits the first {LOOKED_AT} rows, which have {found}. The layouts need ({layouts}). Name the columns "
-            f"with data.{self.name}.format=FORMAT and data.{self.name}.columns.NAME=COLUMN, or take data=plain_text for text as such."
+        own = columns[0] if columns else "COLUMN"
+        return (
+            f"no layout fits the first {len(rows)} rows, which have {found}. The layouts need ({layouts}). Say what the columns are, "
+            f"such as data.{self.name}.format=alpaca data.{self.name}.columns.instruction={own}, or take data=plain_text for text as such."
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datamodules.reading import Row, data_files, read_rows, shown
+from kinnari.errors import ConfigError
 from kinnari.text.conversation import Conversation, Message, Reject
 
 
@@ -53,12 +54,12 @@ class FileSource(Source):
     """A source whose rows become conversations one by one.
 
     Args:
-        path: a file (json, jsonl, csv, tsv, parquet, arrow, txt; .gz, .bz2, .xz as well), a folder of such files, or the name of a hub
-            dataset.
+        path: a file (json, jsonl, csv, tsv, parquet, arrow, txt; .gz, .bz2, .xz as well), a folder of such files, a list of files and
+            folders, or the name of a hub dataset.
         split, subset: of the hub dataset.
     """
 
-    path: str
+    path: str | Sequence[str]
     split: str = "train"
     subset: str | None = None
 
@@ -92,3 +93,13 @@ class FileSource(Source):
     def row_language(self, row: Any) -> str:
         """Language of one row; that of the source unless a source knows better."""
         return self.language
+
+
+def one_place(name: str, path: str | Sequence[str]) -> None:
+    """Refuse a list of paths, for a source whose files are told from their places in a folder.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if not isinstance(path, str):
+        raise ConfigError(f"data.{name}.path={list(path)} must be one file or folder: what its files hold is told from where they lie.")

@@ -216,5 +216,5 @@ def _check(base_url: str, model: str, parallel: int, timeout_s: float) -> None:
         raise ConfigError(f"{base_url!r} is no address of an endpoint; write http://HOST:PORT/v1 or https://HOST/v1.")
     if not model:
         raise ConfigError(f"The endpoint {base_url} needs the name of a model; an endpoint may serve several.")
-    if parallel < 1 or timeout_s <= 0:
-        raise ConfigError(f"parallel={parallel} and timeout_s={timeout_s} must both be above 0.")
+    if not all(isinstance(value, int | float) and value > 0 for value in (parallel, timeout_s)) or not isinstance(parallel, int):
+        raise ConfigError(f"parallel={parallel} and timeout_s={timeout_s} must both be above 0, and parallel a whole number.")

@@ -27,11 +27,12 @@ def cache_root(cache: Path | None = None) -> Path:
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of the bytes of a file, read once per process as long as the file is not written to."""
     status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
+    # The time of change as well: that of modification can be set back, as unpacking an archive does.
+    return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified_ns: int) -> str:
+def _sha256(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kinnari.cleaning.step import RowStep, SetStep, Step
+from kinnari.errors import ConfigError
 from kinnari.preparation.conversations import BLOCK, SCHEMA, ArrowWriter, ConversationTable, encode, flaw_of, from_bytes, to_bytes
 from kinnari.preparation.reading import REJECTS
 from kinnari.preparation.rejects import removed_line
@@ -75,7 +76,13 @@ def clean(
         steps: name -> step, in order.
         workers: processes, or `auto`; the result does not depend on it.
         drawn: for the number left, the positions of those that are kept (a source's limit).
+
+    Raises:
+        ConfigError: a step is none.
     """
+    for name, step in steps.items():
+        if not isinstance(step, RowStep | SetStep):
+            raise ConfigError(f"the cleaning step {name} is a {type(step).__name__}; its class must derive from RowStep or SetStep.")
     removed = Removed()
     current, written = table, 0
     with open(folder / REJECTS, "w", encoding="utf-8") as rejects:

@@ -8,7 +8,9 @@ A table is the rows of one or more such files, or a choice of them; choosing cop
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast, overload
 
@@ -19,6 +21,8 @@ from kinnari.text.conversation import Conversation, Message
 
 BLOCK = 1000  # conversations of a block: the unit of writing, of work for a process and of memory
 BLOCK_CHARACTERS = 1 << 24  # a block ends earlier when its text is this long
+BLOCK_BYTES = 1 << 25  # the same where it is read again and only the size on disk is known
+LONGEST = 1 << 24  # characters of a conversation: a tokenizer needs some hundred bytes for each of its tokens
 ROLES = ("system", "user", "assistant")
 
 _MESSAGE = pa.struct({"role": pa.string(), "content": pa.large_string(), "context": pa.large_string(), "trained": pa.bool_()})
@@ -41,6 +45,8 @@ def misshapen(conversation: Conversation) -> str | None:
             return f"a message has the role {str(message.role)[:40]!r}; roles are {', '.join(ROLES)}"
         if not isinstance(message.content, str) or not isinstance(message.context, str):
             return "a message is not text"
+    if characters(conversation) > LONGEST:
+        return f"the row holds {characters(conversation):,} characters, and no more than {LONGEST:,} can be tokenised as one record"
     return None
 
 
@@ -161,14 +167,14 @@ def write_conversations(
         return out.rows
 
 
-def blocks_of(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
-    """Lists of at most BLOCK conversations and about BLOCK_CHARACTERS characters."""
+def blocks_of(conversations: Iterable[Conversation], most: int = BLOCK_CHARACTERS) -> Iterator[list[Conversation]]:
+    """Lists of at most BLOCK conversations and about `most` characters."""
     block: list[Conversation] = []
     size = 0
     for conversation in conversations:
         block.append(conversation)
         size += characters(conversation)
-        if len(block) == BLOCK or size >= BLOCK_CHARACTERS:
+        if len(block) == BLOCK or size >= most:
             yield block
             block, size = [], 0
     if block:
@@ -251,13 +257,23 @@ class ConversationTable(Sequence[Conversation]):
         for start in self.starts():
             yield from self.block(start)
 
-    def starts(self) -> range:
-        """Where blocks begin."""
-        return range(0, len(self), BLOCK)
+    def starts(self) -> list[int]:
+        """Where blocks begin: every BLOCK conversations, and sooner where they are long."""
+        return self._starts
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        least = BLOCK_BYTES // BLOCK
+        costs = [max(least, batch.nbytes // max(1, batch.num_rows)) for batch in self.rows.batches]
+        spent = np.cumsum(np.repeat(np.array(costs, dtype=np.int64), [b.num_rows for b in self.rows.batches])[self.members])
+        numbers = (spent - 1) // (least * BLOCK)
+        return np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
 
     def block(self, start: int) -> list[Conversation]:
-        """The conversations from `start` on, at most BLOCK."""
-        return self.read(np.arange(start, min(start + BLOCK, len(self))))
+        """The conversations from `start`, one of `starts()`, to the next."""
+        following = bisect_right(self._starts, start)
+        end = self._starts[following] if following < len(self._starts) else len(self)
+        return self.read(np.arange(start, end))
 
     def read(self, positions: np.ndarray) -> list[Conversation]:
         """The conversations at `positions` [N] int64."""

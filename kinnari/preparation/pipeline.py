@@ -24,7 +24,7 @@ from kinnari.cleaning.step import Step
 from kinnari.errors import ConfigError
 from kinnari.models.cache import file_sha256
 from kinnari.preparation.cleaning import clean, open_cleaned
-from kinnari.preparation.conversations import ConversationTable
+from kinnari.preparation.conversations import ConversationTable, blocks_of
 from kinnari.preparation.fingerprints import CODE, Unknowable, code_sha256, described, digest, tokenizer_sha256, without
 from kinnari.preparation.reading import CONVERSATIONS, REJECTS, Readable, read_source
 from kinnari.preparation.rejects import RejectLog
@@ -40,6 +40,7 @@ from kinnari.text.truncation import Limits, parted
 
 log = logging.getLogger(__name__)
 
+TOKENISED_TOGETHER = 1 << 22  # characters: a tokenizer takes some hundred bytes for each token until a call returns
 BESIDE_CONTENT = ("limit", "limit_seed", "weight", "steps")  # of a source: what its rows do not depend on
 
 
@@ -266,7 +267,7 @@ class _Run:
         encoder = SegmentEncoder(encoding.tokenizer)
 
         def encode(block: list[Conversation]) -> list[list[Tokens] | str]:
-            return encoding(block, encoder)
+            return [tokens for part in blocks_of(block, TOKENISED_TOGETHER) for tokens in encoding(part, encoder)]
 
         return self.entry("tokens", shaped_by, partial(tokenise, table, encode))
 
@@ -294,7 +295,9 @@ def _shaped_by_files(source: PreparedSource) -> dict[str, Any] | None:
     if not files:
         return None
     try:
-        return {"source": without(described(source), *BESIDE_CONTENT), "files": [file_sha256(file) for file in files]}
+        # The names too: rejects tell them, and the ending decides how a file is read.
+        content = [[str(file), file_sha256(file)] for file in files]
+        return {"source": without(described(source), *BESIDE_CONTENT), "files": content}
     except Unknowable as why:
         log.debug("%s is read again in every run: %s", source.name, why)
         return None

@@ -8,6 +8,7 @@ Nothing in it is needed: a folder that was deleted or damaged is made again.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -15,12 +16,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.models.cache import MANIFEST, cache_root, damage_of, file_sha256, write_manifest
 from kinnari.preparation.fingerprints import digest
 
@@ -31,6 +34,8 @@ COUNTS = "counts.json"
 KEY_LENGTH = 24
 PATIENCE_S = 3.0
 SETTLED_NS = 2_000_000_000
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,36 @@ class Store:
 
         Args:
             shaped_by: plain values; None if something has no hash: then the stage is made anew, and known by what it wrote.
+
+        Raises:
+            ConfigError: the stage is not there and the folder cannot be written to.
+            RunStopped: the disk is full.
         """
-        if shaped_by is None:
-            return self._by_content(stage, build)
-        key = digest({"format": FORMAT, "stage": stage, **shaped_by})
-        target = self.root / f"{stage}-{key[:KEY_LENGTH]}"
-        self.root.mkdir(parents=True, exist_ok=True)
-        with _Turn(target):
+        try:
+            if shaped_by is None:
+                return self._by_content(stage, build)
+            key = digest({"format": FORMAT, "stage": stage, **shaped_by})
+            return self._by_key(self.root / f"{stage}-{key[:KEY_LENGTH]}", key, build)
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise
+            raise RunStopped(
+                f"The disk of {self.root} is full. Free some space, or prepare elsewhere with preparation.cache_dir=FOLDER; what was "
+                "finished is kept, and the same command goes on from there."
+            ) from problem
+
+    def _by_key(self, target: Path, key: str, build: Callable[[Path], None]) -> Entry:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            turn = _Turn(target)
+            turn.begin()
+        except OSError as problem:
+            if problem.errno not in UNWRITABLE:
+                raise
+            return self._only_read(target, key, problem)
+        with turn:
+            for left in self.root.glob(f".{target.name}.*"):  # by a process that was killed; this one alone works on the stage now
+                shutil.rmtree(left, ignore_errors=True)
             if target.exists():
                 damage = _damage(target)
                 if damage is None:
@@ -85,6 +113,15 @@ class Store:
                 shutil.rmtree(target)
             self._make(build, target)
         return Entry(target, key, found=False)
+
+    def _only_read(self, target: Path, key: str, problem: OSError) -> Entry:
+        """The stage out of a folder that belongs to someone else."""
+        if target.exists() and _damage(target) is None:
+            return Entry(target, key, found=True)
+        raise ConfigError(
+            f"{self.root} cannot be written to ({problem.strerror}), and {target.name} is not in it. Choose another folder with "
+            "preparation.cache_dir=FOLDER, or keep nothing with preparation.cache=false."
+        ) from problem
 
     def _by_content(self, stage: str, build: Callable[[Path], None]) -> Entry:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -128,7 +165,8 @@ def _damage(target: Path) -> str | None:
         pass
     damage = damage_of(target)
     if damage is None:
-        seal.write_text(json.dumps([time.time_ns(), state]), encoding="utf-8")
+        with suppress(OSError):  # the folder may be someone else's
+            seal.write_text(json.dumps([time.time_ns(), state]), encoding="utf-8")
     return damage
 
 
@@ -139,12 +177,17 @@ class _Turn:
         self._lock = FileLock(f"{target}.lock")
         self._target = target
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Wait for the turn; `with` ends it, and waits as well if it has not begun."""
         try:
             self._lock.acquire(timeout=PATIENCE_S)
         except Timeout:
             log.info("another process is preparing %s; waiting for it", self._target.name)
             self._lock.acquire()
+
+    def __enter__(self) -> None:
+        if not self._lock.is_locked:
+            self.begin()
 
     def __exit__(self, *problem: object) -> None:
         self._lock.release()

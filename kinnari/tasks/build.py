@@ -111,10 +111,15 @@ def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(spec)
 
 
+def sources(cfg: DictConfig) -> dict[str, Any]:
+    """The sources of `data=` by the names they have there, which are theirs unless they say otherwise: so one class may stand twice."""
+    return {name: instantiate(source, _convert_="all", **({} if "name" in source else {"name": name})) for name, source in cfg.data.items()}
+
+
 def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> Any:
     """The task's datamodule over all sources of `data=`; of a type that only the surface knows."""
     return get_class(cfg.task.datamodule)(
-        sources={name: instantiate(source, _convert_="all") for name, source in cfg.data.items()},
+        sources=sources(cfg),
         tokenizer=tokenizer,
         template=template(cfg, tokenizer),
         global_size=cfg.batch.global_size,
@@ -126,7 +131,7 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
         cleaning=instantiate(cfg.cleaning.steps, _convert_="all"),
         held_out_fraction=cfg.held_out.fraction,
         held_out_most=cfg.held_out.most,
-        held_out_near_duplicates=cfg.held_out.near_duplicates,
+        held_out_near_duplicates=near_duplicates(cfg, auto=None),
         temperature=cfg.mixing.temperature,
         seed=cfg.seed,
         world_size=world_size,
@@ -136,6 +141,11 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
         cache_dir=prepared_folder(cfg),
         folder=Path(cfg.output_dir) / "data",
     )
+
+
+def near_duplicates(cfg: DictConfig, auto: float | None) -> float | None:
+    """From what likeness on questions are kept on one side; `auto` is what held_out.near_duplicates=auto means here."""
+    return auto if cfg.held_out.near_duplicates == "auto" else cfg.held_out.near_duplicates
 
 
 def prepared_folder(cfg: DictConfig) -> Path | None:

@@ -100,7 +100,12 @@ def is_users_mistake(problem: BaseException) -> bool:
         return cause is None or isinstance(cause, (ConfigError, ImportError)) or "argument" in _argument_error(cause)
     if isinstance(problem, OSError) and not isinstance(problem, CompactHydraException):  # hydra's MissingConfigException is both
         return problem.filename is not None and problem.errno in _UNUSABLE_PATH
-    return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException))
+    return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException)) or _no_option(problem)
+
+
+def _no_option(problem: BaseException) -> bool:
+    """What hydra 1.3 says, without a class of its own, where a group that a task chooses an option of is set to null."""
+    return isinstance(problem, ValueError) and str(problem).startswith("Config group override must be a string or a list")
 
 
 def explain(problem: BaseException) -> str:
@@ -117,6 +122,8 @@ def _account(problem: BaseException) -> str:
         return str(problem)
     if isinstance(problem, MissingConfigException):  # an OSError too
         return _unknown_option(problem)
+    if _no_option(problem):
+        return "A group of files is set to null, and the task or experiment needs one of its options. Leave that out, or name an option."
     if isinstance(problem, OSError):
         return f"{problem.filename}: {problem.strerror}. Choose another output_dir, or correct the path or its permissions."
     if isinstance(problem, OverrideParseException):

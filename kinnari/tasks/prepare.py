@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from kinnari.errors import ConfigError
@@ -102,7 +102,7 @@ def _pairs(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     tokenizer = build.tokenizer(cfg)
     data: Any = get_class(cfg.task.pairs_datamodule)(
-        sources={name: instantiate(source, _convert_="all") for name, source in cfg.data.items()},
+        sources=build.sources(cfg),
         tokenizer=tokenizer,
         template=build.template(cfg, tokenizer),
         construction=cfg.task.construction,
@@ -110,7 +110,7 @@ def _pairs(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         max_length=cfg.model.max_length,
         held_out_fraction=cfg.held_out.fraction,
         held_out_most=cfg.held_out.most,
-        near_duplicates=cfg.held_out.near_duplicates,
+        near_duplicates=build.near_duplicates(cfg, auto=0.8),
         seed=cfg.seed,
     )
     if cfg.cleaning.steps:

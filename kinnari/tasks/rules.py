@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.config_errors import missing_value
+from kinnari.tasks.data_rules import check_preparation, check_seed, check_sources
 from kinnari.text.plan import PACKINGS, accumulation
 from kinnari.text.template import LossOn
 from kinnari.text.truncation import Truncation
@@ -123,9 +124,8 @@ _LOWEST_IN_TRAINING = {
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
 }
-_LOWEST_WITH_DATA = {"held_out.fraction": 0, "held_out.most": 0}
-_MAY_BE_NULL = ("held_out.fraction", "trainer.max_epochs", "trainer.max_steps", "trainer.gradient_clip", "trainer.validate_every_n_steps")
-_MAY_BE_FRACTIONS = ("held_out.fraction", "trainer.gradient_clip", "optimizer.lr", "optimizer.weight_decay")
+_MAY_BE_NULL = ("trainer.max_epochs", "trainer.max_steps", "trainer.gradient_clip", "trainer.validate_every_n_steps")
+_MAY_BE_FRACTIONS = ("trainer.gradient_clip", "optimizer.lr", "optimizer.weight_decay")
 
 
 def _sizes(c: Config) -> None:
@@ -183,57 +183,6 @@ def _known_names(c: Config) -> None:
     _one_of(c, "model.architecture", ("causal", "seq2seq"))
     _one_of(c, "strategy.tuning.name", ("full", "lora", "qlora", "lora_int8"))
     _parallel(c)
-
-
-def _data(c: Config) -> None:
-    if not c["data"]:
-        raise ConfigError("data= names no source. Choose at least one: data=chatterbot, or 'data=[alpaca,chatterbot]'.")
-    for name, source in c["data"].items():
-        if not isinstance(source, Mapping):
-            raise ConfigError(f"data.{name}={source} is no source. Write data={name}, and data.{name}.SETTING=VALUE for its settings.")
-        if not source["weight"] > 0:
-            raise ConfigError(
-                f"data.{name}.weight={source['weight']} must be above 0; to leave the source out, leave it out of data=[...]."
-            )
-        if source["limit"] is not None and source["limit"] < 1:
-            raise ConfigError(f"data.{name}.limit={source['limit']} must be at least 1, or null for every record.")
-
-
-def _preparation(c: Config) -> None:
-    """What every task with a datamodule reads."""
-    if "datamodule" not in c["task"]:
-        return
-    for key, lowest in _LOWEST_WITH_DATA.items():
-        _at_least(c, key, lowest)
-    fraction, near = c["held_out"]["fraction"], c["held_out"]["near_duplicates"]
-    if fraction is not None and fraction >= 1:
-        raise ConfigError(f"held_out.fraction={fraction} leaves nothing to train on; it must be below 1, such as 0.05.")
-    if near is not None and not (_is_number(near) and 0 < near <= 1):
-        raise ConfigError(f"held_out.near_duplicates={near} must be above 0 and at most 1, such as 0.8, or null for equal questions alone.")
-    workers = c["preparation"]["workers"]
-    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ConfigError(f"preparation.workers={_shown(workers)} must be a whole number of at least 1, or auto for one per core.")
-    if not isinstance(c["cleaning"].get("steps"), Mapping):
-        raise ConfigError(f"cleaning.steps={_shown(c['cleaning'].get('steps'))} must name steps. Use cleaning=none for none of them.")
-    _mixing(c)
-
-
-def _mixing(c: Config) -> None:
-    temperature = c["mixing"]["temperature"]
-    if temperature is None:
-        return
-    if not _is_number(temperature) or temperature <= 0:
-        raise ConfigError(f"mixing.temperature={temperature} must be above 0: 1 keeps the proportions of the sources, 5 evens them out.")
-    weighted = [name for name, source in c["data"].items() if source["weight"] != 1]
-    if weighted:
-        raise ConfigError(
-            f"mixing.temperature={temperature} with data.{weighted[0]}.weight={c['data'][weighted[0]]['weight']}: both say how often the "
-            "source is seen. Use one of them: mixing.temperature=null, or data.NAME.weight=1.0 everywhere."
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _adapter(c: Config) -> None:
@@ -413,7 +362,16 @@ def _accumulation(c: Config) -> None:
     accumulation(c["batch"]["global_size"], c["batch"]["micro_size"], _ranks(c))
 
 
-_RULES: tuple[Callable[[Config], None], ...] = (_sizes, _known_names, _data, _preparation, _adapter, _precision, _attention)
+_RULES: tuple[Callable[[Config], None], ...] = (
+    _sizes,
+    check_seed,
+    _known_names,
+    check_sources,
+    check_preparation,
+    _adapter,
+    _precision,
+    _attention,
+)
 _TRAINING_RULES: tuple[Callable[[Config], None], ...] = (
     _training_sizes,
     _number_of_devices,

@@ -92,7 +92,7 @@ def default_cache() -> Path:
 def read(cfg: DictConfig, store: Store) -> tuple[Sequence[Conversation], RejectLog]:
     """The rows of data=, cleaned and drawn as they would be trained on, `task.limit` at most; and what that left out."""
     table, rejects = read_and_clean(
-        [instantiate(source, _convert_="all") for source in cfg.data.values()],
+        build.sources(cfg).values(),
         instantiate(cfg.cleaning.steps, _convert_="all"),
         store,
         seed=cfg.seed,

@@ -139,7 +139,8 @@ def temperature_weights(counts: Sequence[int], temperature: float) -> list[float
     T = 1 leaves the proportions as they are, a larger T evens them out: 100 and 400 records are seen 166.7 and 333.3 times an epoch
     at T = 2. Source of the method: multilingual BERT and XLM-R, which write alpha = 1 / T (Conneau et al. 2020, arXiv:1911.02116).
     """
-    powers = [count ** (1 / temperature) for count in counts]
+    most = max(counts, default=1) or 1  # shares of the largest: powers of the counts themselves overflow where T is small
+    powers = [(count / most) ** (1 / temperature) for count in counts]
     total, even = sum(counts), sum(powers)
     return [power / even * total / count if count else 1.0 for power, count in zip(powers, counts, strict=True)]
 

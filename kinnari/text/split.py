@@ -44,12 +44,12 @@ def split_by_question(
     return split_groups(question_groups(conversations, near_duplicates), fraction, most, seed)
 
 
-def split_groups(groups: Sequence[str], fraction: float, most: int, seed: int) -> Split:
-    """`split_by_question` where the name of each record's group is known."""
+def split_groups(groups: Sequence[str], fraction: float | None, most: int, seed: int) -> Split:
+    """`split_by_question` where the name of each record's group is known; without a fraction `most` alone is the bound."""
     members: dict[str, list[int]] = {}
     for index, name in enumerate(groups):
         members.setdefault(name, []).append(index)
-    budget = min(most, round(fraction * len(groups)))
+    budget = most if fraction is None else min(most, round(fraction * len(groups)))
     held: list[int] = []
     for name in sorted(members, key=lambda n: hashlib.sha256(f"{seed}:{n}".encode("utf-8", "surrogatepass")).digest()):
         if len(held) + len(members[name]) <= budget and len(members[name]) < len(groups):

@@ -109,6 +109,24 @@ def test_nothing_left_to_train_says_why():
         build(Fake(name="a", count=5), max_length=20)
 
 
+def test_a_held_out_set_of_everything_is_named_as_the_reason():
+    with pytest.raises(ConfigError, match=r"held_out.most=100 hold out all 5 there are. Lower them."):
+        build(Fake(name="a", count=5), held_out_fraction=None, held_out_most=100)
+
+
+def test_a_held_out_set_that_no_group_fits_into_is_told(caplog):
+    build(Fake(name="a", count=3), held_out_fraction=0.1)
+    assert "nothing is held out" not in caplog.text  # a tenth of three rounds to none
+
+    build(Fake(name="a", count=20), held_out_fraction=0.1, held_out_near_duplicates=0.0001)
+    assert "nothing is held out, though held_out asks for 2 records" in caplog.text
+
+
+def test_weights_that_leave_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"leave none of 5 records in an epoch"):
+        build(Fake(name="a", count=5, weight=0.01), held_out_fraction=0.0)
+
+
 def test_without_held_out_records_there_is_no_validation():
     assert build(Fake(name="a", count=5), held_out_fraction=0.0).val_dataloader() == []
 

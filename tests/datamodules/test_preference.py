@@ -70,6 +70,12 @@ def test_prompts_are_split_and_paired_on_either_side():
         assert (pair.score_chosen, pair.score_rejected) == (2.0, 1.0)
 
 
+def test_without_a_fraction_so_many_prompts_are_held_out():
+    data = build(Fake(prompts=DIFFERENT[:40]), held_out_fraction=None, held_out_most=7)
+
+    assert len(data.held_out_pairs.prompts) == 7 and len(data.train_pairs.prompts) == 33
+
+
 def test_setup_twice_reads_once():
     data = build(Fake(prompts=DIFFERENT[:8], rejected=1))
     table = data.train_pairs

@@ -35,6 +35,19 @@ def test_semicolons_part_columns_where_the_header_has_no_comma(tmp_path):
     assert rows_of(tmp_path / "a.csv", "Frage;Antwort\nWie viel?;1,5\n")[0].value == {"Frage": "Wie viel?", "Antwort": "1,5"}
 
 
+@pytest.mark.parametrize(
+    ("content", "delimiter"), [("a;b;c, d\n1;2;3\n", ";"), ("a\tb\n1\t2\n", "\t"), ('"x;y;z",b\n1,2\n', ","), ("a\n1\n", ",")]
+)
+def test_a_csv_is_split_at_what_its_header_has_most_of(tmp_path, content, delimiter):
+    header, row = (line.split(delimiter) for line in content.replace('"', "").splitlines())
+
+    assert [r.value for r in rows_of(tmp_path / "a.csv", content)] == [dict(zip(header, row, strict=True))]
+
+
+def test_spaces_around_the_names_of_columns_are_no_part_of_them(tmp_path):
+    assert rows_of(tmp_path / "a.csv", "instruction, output\nq, a\n")[0].value == {"instruction": "q", "output": " a"}
+
+
 def test_a_column_named_twice_is_the_users_to_mend(tmp_path):
     with pytest.raises(ConfigError, match="names a column twice"):
         rows_of(tmp_path / "a.csv", "Q,Q\n1,2\n")

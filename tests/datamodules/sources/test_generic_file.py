@@ -41,3 +41,32 @@ def test_names_that_do_not_exist_are_refused(tmp_path):
         GenericFile(path=path, format="chatml")
     with pytest.raises(ConfigError, match=r"columns names question, which format=alpaca does not have. It has: history, input"):
         GenericFile(path=path, format="alpaca", columns={"question": "Frage"})
+    with pytest.raises(ConfigError, match=r"columns=None must name columns"):
+        GenericFile(path=path, columns=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("instruction,output\n", "it holds no row, or a header alone; check data.file.path"),
+        (b"instruction,output\nq\xe9,a\xe9\n", "none of the first 1 rows can be read. Line 2: the row holds bytes that are not UTF-8"),
+        ("Frage,Antwort\nq,a\n", r"which have Frage, Antwort\..*data.file.format=alpaca data.file.columns.instruction=Frage"),
+    ],
+)
+def test_a_file_without_a_layout_says_what_it_holds_and_what_to_write(tmp_path, content, told):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(ConfigError, match=told):
+        list(GenericFile(path=str(path)).read())
+
+
+def test_a_list_of_files_is_one_source(tmp_path):
+    (tmp_path / "more").mkdir()
+    first, second = written(tmp_path, [{"input": "a", "output": "b"}]), written(tmp_path / "more", [{"input": "c", "output": "d"}])
+    source = GenericFile(path=[first, second])
+
+    assert [(c.record_id, c.messages[0].content) for c in source.read()] == [("file:0", "a"), ("file:1", "c")]
+    assert [str(file) for file in source.files()] == [first, second]
+    with pytest.raises(ConfigError, match=r"owner/set, one of 2 paths, does not exist.*a hub dataset stands alone"):
+        list(GenericFile(path=[first, "owner/set"]).read())

@@ -2,7 +2,10 @@
 
 import json
 
-from datamodules.sources import Alpaca, Source
+import pytest
+
+from datamodules.sources import Alpaca, ChinesePoetry, ClassicalModern, Source
+from kinnari.errors import ConfigError
 from kinnari.text.conversation import Reject
 from tests.datamodules.sources.read_source import read
 
@@ -24,3 +27,9 @@ def test_records_are_numbered_by_rows_so_that_a_mended_row_renames_no_other(tmp_
 
 def test_a_source_is_abstract():
     assert Source.__abstractmethods__ == {"files", "read"}
+
+
+@pytest.mark.parametrize("source", [ChinesePoetry, ClassicalModern])
+def test_a_source_that_tells_files_by_their_places_takes_one_folder(source):
+    with pytest.raises(ConfigError, match=r"data.\w+.path=\['a', 'b'\] must be one file or folder"):
+        source(path=["a", "b"])

@@ -188,6 +188,8 @@ def test_lone_surrogates_and_nul_can_be_sent():
         ("http://host/v1", {"model": ""}, "name of a model"),
         ("http://host/v1", {"parallel": 0}, "parallel=0"),
         ("http://host/v1", {"timeout_s": 0}, "timeout_s=0"),
+        ("http://host/v1", {"timeout_s": "long"}, "timeout_s=long must both be above 0"),
+        ("http://host/v1", {"parallel": 1.5}, "parallel=1.5 and .* whole number"),
     ],
 )
 def test_what_cannot_work_is_refused_and_secrets_are_not_repeated(url, options, says):

@@ -1,10 +1,12 @@
 """A built folder is whole, checked at every use, and built once however many ask."""
 
+import os
 import threading
+import time
 
 import pytest
 
-from kinnari.models.cache import MANIFEST, built_once, cache_root, damage_of
+from kinnari.models.cache import MANIFEST, built_once, cache_root, damage_of, file_sha256
 
 
 class CountedBuild:
@@ -76,3 +78,15 @@ def test_the_environment_variable_moves_the_cache(tmp_path, monkeypatch):
     assert cache_root(tmp_path) == tmp_path
     monkeypatch.delenv("KINNARI_CACHE")
     assert cache_root().parts[-3:] == (".cache", "kinnari", "models")
+
+
+def test_a_file_changed_behind_its_time_and_size_has_another_hash(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("one")
+    os.utime(file, (1, 1))
+    first = file_sha256(file)
+    time.sleep(0.02)  # clocks of file systems are coarse
+    file.write_text("two")
+    os.utime(file, (1, 1))
+
+    assert file_sha256(file) != first

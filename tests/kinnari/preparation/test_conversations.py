@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kinnari.preparation import conversations as module
 from kinnari.preparation.conversations import (
+    LONGEST,
     ConversationTable,
     blocks_of,
     decode,
@@ -61,14 +62,14 @@ def test_languages_that_were_told_fill_what_sources_do_not_know(tmp_path):
     assert [c.language for c in table.take(np.array([1, 0]), ["th", "th"])] == ["ko", "th"]
 
 
-def test_long_texts_make_short_blocks(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_CHARACTERS", 100)
-    assert [len(b) for b in blocks_of([talk("x" * 60, "y"), talk("x" * 60, "y"), talk("q", "a")])] == [2, 1]
+def test_long_texts_make_short_blocks():
+    assert [len(b) for b in blocks_of([talk("x" * 60, "y"), talk("x" * 60, "y"), talk("q", "a")], 100)] == [2, 1]
 
 
 def test_what_cannot_be_stored_has_a_reason():
     assert flaw_of(talk("fine", "สวัสดี\x00")) is None
     assert "no message" in str(flaw_of(talk()))
+    assert "holds 16,777,217 characters" in str(flaw_of(talk("x" * LONGEST, "y")))
     assert "surrogate" in str(flaw_of(talk("\ud800", "a")))
     assert "not text" in str(flaw_of(talk(None, "a")))  # type: ignore[arg-type]
     assert "'robot'" in str(flaw_of(Conversation(messages=(Message("robot", "x"),), record_id="", source="", language="", licence="")))  # type: ignore[arg-type]
@@ -80,3 +81,17 @@ def test_half_a_surrogate_pair_is_reported_and_its_neighbours_written(tmp_path):
     assert write_conversations(records, tmp_path / "a.arrow", lambda c, reason: told.append((c, reason))) == 2
     assert list(ConversationTable.open(tmp_path / "a.arrow")) == [records[0], records[2]]
     assert told[0][0] is records[1] and "surrogate" in told[0][1]
+
+
+def test_blocks_are_read_shorter_where_conversations_are_long(tmp_path):
+    short = [talk("q", "a", record_id=f"s:{i}") for i in range(2500)]
+    long = [talk("q", "a" * 2_000_000, record_id=f"l:{i}") for i in range(40)]
+    write_conversations([*short, *long], tmp_path / "c.arrow")
+    table = ConversationTable.open(tmp_path / "c.arrow")
+
+    blocks = [[c.record_id for c in table.block(start)] for start in table.starts()]
+    assert [len(block) for block in blocks[:2]] == [1000, 1000] and max(map(len, blocks[3:])) <= 17
+    assert [name for block in blocks for name in block] == [c.record_id for c in [*short, *long]]
+    assert ConversationTable.open().starts() == []
+    some = table.take(np.array([2530, 5, 2501]))
+    assert [c.record_id for start in some.starts() for c in some.block(start)] == ["l:30", "s:5", "l:1"]

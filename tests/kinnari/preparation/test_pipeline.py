@@ -1,6 +1,7 @@
 """Raw rows to tokens: order, draws, what is found again and what is not, the same for any number of processes."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,14 @@ def source(tmp_path):
     return Fake(count=12, bad=6, file=tmp_path / "rows.jsonl", steps={"no_four": Without("4")})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _InFolder(Fake):
+    """Its files are those of a folder."""
+
+    def files(self):
+        return sorted(self.file.glob("rows.*"))
+
+
 def stages(prepared):
     """stage -> whether it was found; reading and cleaning of sources before that of all."""
     return [(entry.folder.name.split("-")[0], entry.found) for entry in prepared.entries]
@@ -98,6 +107,15 @@ def test_another_file_does_everything(tmp_path, source):
     run(source, store=Store(tmp_path / "store"))
     source.file.write_text("CONTENT")
     assert stages(run(source, store=Store(tmp_path / "store"))) == [(s, False) for s in ("read", "clean", "split", "tokens")]
+
+
+def test_the_same_content_under_another_name_is_read_again(tmp_path, source):
+    """The ending says how a file is read, and rejects say where it is."""
+    folder = _InFolder(**(vars(source) | {"file": tmp_path}))
+    assert did(tmp_path, folder, folder) == []
+    source.file.rename(tmp_path / "rows.csv")
+
+    assert stages(run(folder, store=Store(tmp_path / "store")))[0] == ("read", False)
 
 
 def test_another_argument_of_the_source_does_everything(tmp_path, source):
@@ -165,6 +183,11 @@ def test_a_damaged_stage_is_done_again_alone(tmp_path, source):
 def test_two_sources_of_one_name_are_refused():
     with pytest.raises(ConfigError, match=r"both named a.*data.OPTION.name=NAME"):
         run(Fake(name="a"), Fake(name="a"))
+
+
+def test_a_step_that_is_none_is_named():
+    with pytest.raises(ConfigError, match=r"the cleaning step mine is a str; its class must derive from RowStep or SetStep"):
+        run(Fake(name="a"), steps={"mine": "strip"})
 
 
 def test_cleaning_that_leaves_nothing_says_which_step_did_it():

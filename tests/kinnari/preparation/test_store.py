@@ -1,5 +1,6 @@
 """A stage is made once, found again only while everything that shaped it is the same, and made again when it is damaged."""
 
+import errno
 import os
 import threading
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.preparation import store
 from kinnari.preparation.store import Store, default_root
 
@@ -91,6 +93,54 @@ def test_of_two_at_once_one_makes_it_and_the_other_waits(tmp_path):
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def killed(folder: Path) -> None:
+    """What a build leaves that had no time to tidy up."""
+    left = folder.parent / f"{folder.name}x"
+    left.mkdir()
+    (left / "data.txt").write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_what_a_killed_process_left_is_taken_away_by_the_next(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).entry("read", {"x": 1}, killed)
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 1
+
+    entry = Store(tmp_path).entry("read", {"x": 1}, writes("whole"))
+    assert [p for p in tmp_path.iterdir() if p.is_dir()] == [entry.folder]
+
+
+class Forbidden:
+    """The lock of a folder that belongs to someone else."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def acquire(self, timeout: float = 0.0) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", self.path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_read(tmp_path, monkeypatch):
+    made = Store(tmp_path).entry("read", {"x": 1}, writes("one"))
+    monkeypatch.setattr(store, "FileLock", Forbidden)
+
+    found = Store(tmp_path).entry("read", {"x": 1}, never)
+    assert found.found and found.folder == made.folder
+    with pytest.raises(ConfigError, match=r"cannot be written to \(Read-only file system\), and read-\w+ is not in it.*cache_dir"):
+        Store(tmp_path).entry("read", {"x": 2}, never)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    def fills(folder: Path) -> None:
+        (folder / "data.txt").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for shaped_by in ({"x": 1}, None):
+        with pytest.raises(RunStopped, match=r"is full. Free some space, or prepare elsewhere with preparation.cache_dir"):
+            Store(tmp_path).entry("read", shaped_by, fills)
+    assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
 def test_what_has_no_hash_is_made_each_time_and_known_by_its_content(tmp_path):

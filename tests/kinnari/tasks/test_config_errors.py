@@ -58,6 +58,10 @@ def test_a_mistake_is_told_with_what_to_write_instead(override, message):
     assert message in told(override)
 
 
+def test_a_group_that_the_task_chooses_may_not_be_null():
+    assert "A group of files is set to null, and the task or experiment needs" in told("task=bootstrap", "bootstrap=null")
+
+
 @pytest.mark.parametrize("path", ["strategy/parallel", "strategy/tuning", "model/template"])
 def test_a_dot_for_a_slash_is_refused_for_every_group_within_a_group(path):
     dotted, option = path.replace("/", "."), groups()[path][0]

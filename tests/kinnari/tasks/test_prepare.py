@@ -95,7 +95,8 @@ def test_without_a_cache_nothing_is_kept(settings: list[str], tmp_path: Path) ->
 
 def test_pairs_of_ranked_answers(tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"Question {i}?", "answers": [{"answer": f"good {i}", "score": 2}, {"answer": f"bad {i}", "score": 1}]} for i in range(9)
+        {"prompt": f"Question {i}{i}{i}?", "answers": [{"answer": f"good {i}", "score": 2}, {"answer": f"bad {i}", "score": 1}]}
+        for i in range(9)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     source = ["data=scored_answers", f"data.scored_answers.path={tmp_path / 'rows.jsonl'}", "model=tiny_causal"]
@@ -107,3 +108,24 @@ def test_pairs_of_ranked_answers(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(line["chosen"].startswith("good") and line["rejected"].startswith("bad") for line in lines)
     assert "scored_answers" in (tmp_path / "out" / "data_card.md").read_text(encoding="utf-8")
+
+
+def test_near_copies_of_a_prompt_are_on_one_side_unless_it_is_switched_off(tmp_path: Path) -> None:
+    topics = ["volcanoes of Java", "rice noodles", "train lines in Busan", "poems about rain", "tea ceremonies", "violin strings"]
+    prompts = [
+        f"Please tell me in a few sentences what you know about {t}{end}" for t in topics for end in (" today.", " today!!", " todayy")
+    ]
+    answers = [{"answer": "good", "score": 2}, {"answer": "bad", "score": 1}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"prompt": p, "answers": answers}) + "\n" for p in prompts), encoding="utf-8")
+    source = ["data=scored_answers", f"data.scored_answers.path={tmp_path / 'rows.jsonl'}", "model=tiny_causal"]
+
+    def topics_of(file: Path) -> set[str]:
+        return {t for t in topics for line in file.read_text(encoding="utf-8").splitlines() if t in line}
+
+    shared = {}
+    for setting in ("auto", "null"):
+        out = tmp_path / setting
+        settings = ["held_out.fraction=0.4", f"held_out.near_duplicates={setting}", f"output_dir={out}"]
+        run(compose(["task=prepare", "task.rows=pairs", *source, *settings]))
+        shared[setting] = topics_of(out / "pairs.jsonl") & topics_of(out / "held_out_pairs.jsonl")
+    assert shared["auto"] == set() and shared["null"] != set()

@@ -144,6 +144,10 @@ def test_temperature_two_goes_by_square_roots():
     assert temperature_weights([100, 400], 2.0) == pytest.approx([5 / 3, 5 / 6])
 
 
+def test_a_temperature_near_zero_leaves_the_largest_source_alone():
+    assert temperature_weights([100, 400], 1e-6) == pytest.approx([0.0, 1.25])
+
+
 def test_a_high_temperature_makes_shares_equal_and_the_epoch_keeps_its_length():
     counts = [10, 1000, 90]
     seen = [n * w for n, w in zip(counts, temperature_weights(counts, 1e9), strict=True)]
