@@ -1,13 +1,14 @@
 """One way to a backbone and its tokenizer, whatever holds the weights: hub id, folder, GGUF file, package or toy."""
 
 import hashlib
+import importlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -27,6 +28,10 @@ from kinnari.models.spec import ModelSpec
 from kinnari.models.toy import save_toy
 
 log = logging.getLogger(__name__)
+
+# model_type -> the module whose import registers it with the Auto classes; the others are transformers' own
+# (`glm` is two architectures: the package of the older one tells their config.json apart)
+OWN_FAMILIES = {"pangu": "kinnari.models.pangu", "glm": "kinnari.models.glm", "glm_chinese": "kinnari.models.glm"}
 
 
 def model_source(spec: ModelSpec, *, seed: int = 0) -> str:
@@ -48,8 +53,19 @@ def model_source(spec: ModelSpec, *, seed: int = 0) -> str:
         return spec.path
     if spec.package is not None:
         return str(convert_gguf(find_packaged_gguf(spec.package)))
+    register_own_family(str((spec.toy or {}).get("model_type")))
     key = hashlib.sha256(json.dumps([spec.architecture, spec.toy, seed], sort_keys=True).encode()).hexdigest()[:16]
     return str(built_once(cache_root() / f"{spec.name}-{key}", lambda folder: save_toy(spec, seed, folder)))
+
+
+def register_own_family(model_type: str) -> None:
+    """Makes AutoConfig and its like know a family that transformers lacks; imported only here, since that takes seconds."""
+    if model_type in OWN_FAMILIES:
+        importlib.import_module(OWN_FAMILIES[model_type])
+
+
+def _register_family_of(source: str) -> None:
+    register_own_family(str(PreTrainedConfig.get_config_dict(source)[0].get("model_type")))
 
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
@@ -63,6 +79,7 @@ def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
     """
     source = model_source(spec)
     try:
+        _register_family_of(source)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"No tokenizer can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
@@ -143,8 +160,9 @@ def stored_dtype(spec: ModelSpec, *, seed: int = 0) -> torch.dtype:
 
 def _read_config(spec: ModelSpec, source: str) -> PreTrainedConfig:
     try:
+        _register_family_of(source)
         return AutoConfig.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
-    except (OSError, ValueError, HFValidationError) as error:
+    except (OSError, ValueError, HFValidationError, StrictDataclassError) as error:
         raise ConfigError(f"No model can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
 
 

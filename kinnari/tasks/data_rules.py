@@ -69,6 +69,11 @@ def check_preparation(c: Config) -> None:
         if c["limits"][name] is not None:
             _whole(f"limits.{name}", c["limits"][name], 1, or_null=True)
     _whole("preflight.records", c["preflight"]["records"], 0)
+    if c["loss_on"] == "everything" and c["model"]["template"]["name"] == "glm":
+        raise ConfigError(
+            "loss_on=everything means nothing with model/template=glm: every token of its context sees all others, so predicting the next "
+            "one is copying it. Use loss_on=answers."
+        )
     _mixing(c)
 
 

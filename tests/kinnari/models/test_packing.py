@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import kinnari.models.glm
+import kinnari.models.pangu  # noqa: F401  makes the family known
 from kinnari.errors import ConfigError
 from kinnari.models.packing import block_diagonal_mask, packed_inputs
 
@@ -28,11 +30,17 @@ FAMILIES = {
     "falcon": {**COMMON, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": False,
                "multi_query": True, "parallel_attn": True, "new_decoder_architecture": False},
     "bloom": {"vocab_size": 97, "hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "pangu": {**COMMON, "hidden_size": 32, "num_layers": 3, "num_heads": 4},
+    # 9 is the blank and 17 begins the answer of the first record; the second has neither and is read causally
+    "glm_chinese": {"vocab_size": 97, "hidden_size": 32, "num_layers": 2, "num_attention_heads": 4, "max_sequence_length": 64,
+                    "pad_token_id": 1, "eos_token_id": 2, "mask_token_ids": [9, 95, 96], "sop_token_id": 17, "eop_token_id": 8},
 }  # fmt: skip
 FAMILY_OF = {
     "smollm2_135m": "llama", "tiny_causal": "llama", "llama2_7b": "llama", "qwen2_5_0_5b": "qwen2",
     "gemma3_270m": "gemma3_text", "xglm564m": "xglm", "xglm1_7b": "xglm", "xglm7b": "xglm", "galactica6_7b": "opt",
     "falcon7b": "falcon", "bloomz7b1": "bloom",
+    "pangu350m": "pangu", "pangu2_6b": "pangu", "pangu13b": "pangu",
+    "glm335m": "glm_chinese", "glm10b": "glm_chinese",
 }  # fmt: skip
 EAGER_ONLY = {"xglm", "bloom"}
 

@@ -80,6 +80,7 @@ CASES = [
     ("task=prepare task.pairs_per_prompt=0", "task.pairs_per_prompt=0 must be", "task=prepare task.pairs_per_prompt=1"),
     ("task=prepare task.conversations=1", "must be true or false.", "task=prepare task.conversations=true"),
     ("task=translate task.limit=some", "task.limit=some must be a whole number", "task=translate task.limit=3"),
+    ("model/template=glm loss_on=everything", "predicting the next one is copying it", "model/template=glm loss_on=answers"),
     ("mixing.temperature=0", "mixing.temperature=0 must be above 0", "mixing.temperature=1"),
     ("mixing.temperature=2 data.chatterbot.weight=3", "both say how often", "mixing.temperature=2 data.chatterbot.weight=1.0"),
     ("held_out.near_duplicates=1.5", "must be above 0 and at most 1", "held_out.near_duplicates=0.8"),
