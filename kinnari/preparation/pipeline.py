@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -44,6 +44,7 @@ TOKENISED_TOGETHER = 1 << 22  # characters: a tokenizer takes some hundred bytes
 BESIDE_CONTENT = ("limit", "limit_seed", "weight", "steps")  # of a source: what its rows do not depend on
 
 
+@runtime_checkable
 class PreparedSource(Readable, Protocol):
     """What preparation needs of a source; see `datamodules.sources.source.Source`."""
 

@@ -29,7 +29,7 @@ from kinnari.bootstrap.picture import summary_picture
 from kinnari.bootstrap.seeds import SeedTask, by_language, read_seed_tasks
 from kinnari.bootstrap.self_instruct import SelfInstructStyle
 from kinnari.completion.completer import Completer
-from kinnari.errors import ConfigError
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.tasks import build
 from kinnari.tasks.completers import ChatCompleter, completer, completion_settings, is_endpoint
 from kinnari.text.progress import progress_line
@@ -114,6 +114,11 @@ def _grow(growth: Growth, seeds: Sequence[SeedTask], finishing: InstanceSettings
     """Rows written."""
     with progress_line("instructions", growth.settings.num_instructions) as advance:
         growth.run(advance)
+    if not growth.kept and growth.rejected and all(row["reason"] == "request_failed" for row in growth.rejected):
+        raise RunStopped(
+            f"The generator answered none of {growth.requests} requests; the last error: {growth.rejected[-1].get('detail')}. Look at "
+            "bootstrap.generator, bootstrap.generator_model and the key; the same command with this output_dir goes on."
+        )
     if not growth.complete:
         log.warning(
             "bootstrap.max_requests=%d is reached with %d of %d instructions. rejects.jsonl says why the others were left out; the same "

@@ -19,6 +19,7 @@ from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
 from kinnari.models.load import check_vocabulary, load_model, load_tokenizer
 from kinnari.models.spec import ModelSpec
+from kinnari.preparation.pipeline import PreparedSource
 from kinnari.preparation.store import default_root
 from kinnari.strategies.fine_tuning import FineTuningSettings
 from kinnari.strategies.parallel import build_strategy
@@ -113,7 +114,16 @@ def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
 
 def sources(cfg: DictConfig) -> dict[str, Any]:
     """The sources of `data=` by the names they have there, which are theirs unless they say otherwise: so one class may stand twice."""
-    return {name: instantiate(source, _convert_="all", **({} if "name" in source else {"name": name})) for name, source in cfg.data.items()}
+    found = {
+        name: instantiate(source, _convert_="all", **({} if "name" in source else {"name": name})) for name, source in cfg.data.items()
+    }
+    for name, source in found.items():
+        if not isinstance(source, PreparedSource):
+            raise ConfigError(
+                f"data.{name}._target_={node._target_} makes no source, but a {type(source).__name__}. Name a class of "
+                "datamodules.sources, or one that derives from Source: data.NAME._target_=datamodules.sources.GenericFile."
+            )
+    return found
 
 
 def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> Any:

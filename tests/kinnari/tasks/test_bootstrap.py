@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kinnari.bootstrap.seeds import SHIPPED
-from kinnari.errors import ConfigError
+from kinnari.errors import ConfigError, RunStopped
 from kinnari.tasks.bootstrap import bootstrap
 from kinnari.tasks.compose import compose
 from kinnari.tasks.run import run
@@ -135,6 +135,12 @@ def test_mistakes_are_told_before_anything_is_asked(tmp_path, more, says):
     cfg = compose(overrides("http://127.0.0.1:9/v1", tmp_path, *more))
     with pytest.raises(ConfigError, match=says):
         bootstrap(cfg)
+
+
+def test_an_endpoint_that_answers_nothing_is_no_success(tmp_path):
+    settings = ["bootstrap.max_requests=2", "bootstrap.attempts=1", "bootstrap.timeout_s=2"]
+    with pytest.raises(RunStopped, match="answered none of 2 requests"):
+        bootstrap(compose(overrides("http://127.0.0.1:9/v1", tmp_path, *settings)))
 
 
 def test_a_configuration_without_the_section_is_told_what_to_add(tmp_path):

@@ -1,5 +1,8 @@
 """Sources of a configuration: their names, and more than one of a class."""
 
+import pytest
+
+from kinnari.errors import ConfigError
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.rules import check
@@ -29,3 +32,10 @@ def test_a_source_without_settings_of_its_own_takes_those_of_its_class():
     check(cfg)
 
     assert build.sources(cfg)["more"].limit is None
+
+
+def test_a_class_that_is_no_source_is_named():
+    cfg = compose(["+data.more={_target_: builtins.dict}"])
+
+    with pytest.raises(ConfigError, match=r"data\.more\._target_=builtins\.dict makes no source, but a dict"):
+        build.sources(cfg)
