@@ -114,10 +114,9 @@ def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
 
 def sources(cfg: DictConfig) -> dict[str, Any]:
     """The sources of `data=` by the names they have there, which are theirs unless they say otherwise: so one class may stand twice."""
-    found = {
-        name: instantiate(source, _convert_="all", **({} if "name" in source else {"name": name})) for name, source in cfg.data.items()
-    }
-    for name, source in found.items():
+    found: dict[str, Any] = {}
+    for name, node in cfg.data.items():
+        found[name] = source = instantiate(node, _convert_="all", **({} if "name" in node else {"name": name}))
         if not isinstance(source, PreparedSource):
             raise ConfigError(
                 f"data.{name}._target_={node._target_} makes no source, but a {type(source).__name__}. Name a class of "
