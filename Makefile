@@ -9,8 +9,9 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 demo: $(VENV)/installed
 	$(BIN)/python launch.py
 
+# worksteal: a worker that is done takes tests from one that has slow ones left
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
