@@ -12,13 +12,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 import numpy as np
 import pyarrow as pa
 
 from kinnari.text.conversation import Conversation, Message
 
+T = TypeVar("T")
 BLOCK = 1000  # conversations of a block: the unit of writing, of work for a process and of memory
 BLOCK_CHARACTERS = 1 << 24  # a block ends earlier when its text is this long
 BLOCK_BYTES = 1 << 25  # the same where it is read again and only the size on disk is known
@@ -169,16 +170,21 @@ def write_conversations(
 
 def blocks_of(conversations: Iterable[Conversation], most: int = BLOCK_CHARACTERS) -> Iterator[list[Conversation]]:
     """Lists of at most BLOCK conversations and about `most` characters."""
-    block: list[Conversation] = []
+    return stretches(conversations, characters, BLOCK, most)
+
+
+def stretches(items: Iterable[T], size_of: Callable[[T], int], most_items: int, most_size: int) -> Iterator[list[T]]:
+    """Items in order, in lists that end with `most_items` items or when their sizes add up to `most_size`."""
+    stretch: list[T] = []
     size = 0
-    for conversation in conversations:
-        block.append(conversation)
-        size += characters(conversation)
-        if len(block) == BLOCK or size >= most:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+    for item in items:
+        stretch.append(item)
+        size += size_of(item)
+        if len(stretch) == most_items or size >= most_size:
+            yield stretch
+            stretch, size = [], 0
+    if stretch:
+        yield stretch
 
 
 class BatchedRows:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from kinnari.errors import ConfigError
-from kinnari.preparation.conversations import flaw_of
+from kinnari.preparation.conversations import flaw_of, stretches
 from kinnari.preparation.rejects import reject_line
 from kinnari.text.conversation import Conversation, Reject
 from kinnari.translation import rows
@@ -219,16 +219,7 @@ def _sound(row: Conversation | Reject) -> Conversation | Reject:
 
 def windows(conversations: Iterable[Conversation | Reject]) -> Iterator[list[Conversation | Reject]]:
     """Stretches of rows of bounded size, in order."""
-    window: list[Conversation | Reject] = []
-    size = 0
-    for row in conversations:
-        window.append(row)
-        size += row_characters(row)
-        if len(window) == WINDOW_ROWS or size >= WINDOW_CHARACTERS:
-            yield window
-            window, size = [], 0
-    if window:
-        yield window
+    return stretches(conversations, row_characters, WINDOW_ROWS, WINDOW_CHARACTERS)
 
 
 def row_characters(row: Conversation | Reject) -> int:
