@@ -15,11 +15,10 @@ from kinnari.tasks import build
 from kinnari.tasks.inspect_figures import longest, losses, padding, sources
 from kinnari.tasks.inspect_page import page
 from kinnari.tasks.inspect_terminal import as_table, as_text, heading, legend
-from kinnari.tasks.proofs import Proofs, StoredRecord, prove
+from kinnari.tasks.proofs import Proofs, prove_members
 from kinnari.tasks.shown_records import shown_record
 from kinnari.tasks.token_pieces import TokenPieces
 from kinnari.text.plan import PACKINGS
-from kinnari.text.tokens import SegmentEncoder
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     data.setup()
     records, folder = data.train_records, Path(cfg.output_dir)
     members = [int(i) for i in dict.fromkeys(data.plan.order(0).tolist())][: cfg.task.records]
-    proofs = _proofs(data, sorted({*members, *_some(len(records), cfg.seed)}))
+    proofs = prove_members(data, sorted({*members, *_some(len(records), cfg.seed)}))
     shares = {mode: data.planned_padding(mode) for mode in PACKINGS if not (data.seq2seq and mode == "packed")}
     figures = [f for f in (sources(data), losses(data), padding(shares, data.plan.packing), longest(records)) if f.rows]
     pieces = TokenPieces(tokenizer)
@@ -67,11 +66,6 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
         "proven": proofs.checked,
         **{f"padding/{mode}": share for mode, share in shares.items()},
     }
-
-
-def _proofs(data: Any, members: list[int]) -> Proofs:
-    records = [StoredRecord(data.train_conversations[i], *data.train_records[i]) for i in members]
-    return prove(records, SegmentEncoder(data.tokenizer), data.template, data.loss_on, data.seq2seq)
 
 
 def _some(count: int, seed: int) -> list[int]:

@@ -14,10 +14,9 @@ import numpy as np
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.inspect_page import page
-from kinnari.tasks.proofs import Proofs, StoredRecord, prove
+from kinnari.tasks.proofs import Proofs, prove_members
 from kinnari.tasks.shown_records import shown_record
 from kinnari.tasks.token_pieces import TokenPieces
-from kinnari.text.tokens import SegmentEncoder
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +45,20 @@ def preflight(data: Any, count: int, seed: int, page_path: Path | None = None) -
     if count == 0:
         return None
     members = np.sort(np.random.default_rng(seed).permutation(len(data.train_records))[:count]).tolist()
-    records = [StoredRecord(data.train_conversations[i], *data.train_records[i]) for i in members]
-    found = prove(records, SegmentEncoder(data.tokenizer), data.template, data.loss_on, data.seq2seq)
+    found = prove_members(data, members)
     if page_path is not None:
         write_page(page_path, data, members[:SHOWN], found)
     _stop_if_wrong(found, data, page_path)
-    tokens = sum(len(r.ids) for r in records)
+    records = data.train_records
     result = Preflight(
-        checked=len(records),
-        trained_share=sum(int(r.trained.sum()) for r in records) / tokens,
-        end_share=found.with_end / len(records),
-        cut_share=len(found.cut) / len(records),
+        checked=found.checked,
+        trained_share=float(records.trained_counts[members].sum() / records.lengths[members].sum()),
+        end_share=found.with_end / found.checked,
+        cut_share=len(found.cut) / found.checked,
     )
     log.info(
         "preflight: %d of %s records: %.1f %% of tokens trained, the end of the answer is a target in %.1f %%, %.1f %% cut",
-        result.checked, f"{len(data.train_records):,}", 100 * result.trained_share, 100 * result.end_share, 100 * result.cut_share,
+        result.checked, f"{len(records):,}", 100 * result.trained_share, 100 * result.end_share, 100 * result.cut_share,
     )  # fmt: skip
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,12 @@ def prove(
         )
         failures += [f"{record.conversation.record_id}: {problem}" for problem in problems if problem]
     return Proofs(len(records), cut, with_end, failures)
+
+
+def prove_members(data: Any, members: Sequence[int]) -> Proofs:
+    """`prove` for training records `members` of a datamodule that is set up."""
+    records = [StoredRecord(data.train_conversations[i], *data.train_records[i]) for i in members]
+    return prove(records, SegmentEncoder(data.tokenizer), data.template, data.loss_on, data.seq2seq)
 
 
 def _expected(records: Sequence[StoredRecord], encoder: SegmentEncoder, template: Renderer, loss_on: str) -> list[_Expected]:
