@@ -1,6 +1,6 @@
 """What Kinnari must know about a model before its weights are read; each file of `conf/model/` is one such record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kinnari.errors import ConfigError
@@ -34,6 +34,10 @@ class ModelSpec:
         packing: how block-diagonal packing is exact for this family, see `kinnari.models.packing`.
         pad_token: an existing token that pads when the tokenizer names none; None means the EOS token.
         trust_remote_code: whether code of the model repository may run. Off unless a spec asks for it.
+        config: shapes of the published checkpoint as its config.json has them (with `model_type`); None for what is made here alone.
+        parameters: number of parameters of the published checkpoint, tied ones counted once; None where it varies.
+        shrunk: random weights at toy size of the same architecture instead of the published ones, with a byte tokenizer.
+        add_tokens: tokens to add to the vocabulary; their rows begin as the mean of the others.
         licence: SPDX id or name of the weights' licence.
         notice: terms shown to the user before the weights are used, or None.
 
@@ -54,6 +58,10 @@ class ModelSpec:
     packing: PackingMethod
     pad_token: str | None
     trust_remote_code: bool = False
+    config: dict[str, Any] | None = None
+    parameters: int | None = None
+    shrunk: bool = False
+    add_tokens: list[str] = field(default_factory=list)
     licence: str
     notice: str | None
 
