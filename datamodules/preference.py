@@ -7,29 +7,36 @@ The sides are told apart by prompts, not by pairs: no prompt, and none that is n
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.sources.ranked import RankedSource
 from kinnari.cleaning.step import RowStep
 from kinnari.errors import ConfigError
+from kinnari.preparation.rejects import reject_line
+from kinnari.text.batches import Batch
 from kinnari.text.conversation import Conversation, Message, Reject, normalise_question
 from kinnari.text.lineage import file_lineage
+from kinnari.text.pair_batches import PairRecords, PairStepDataset, encode_pairs
 from kinnari.text.pairs import PairTable
+from kinnari.text.plan import BatchPlan
 from kinnari.text.progress import progress_line
 from kinnari.text.ranked import RankedAnswers
 from kinnari.text.split import join_questions, split_groups
+from kinnari.text.steps import StepSampler
 from kinnari.text.template import Renderer
-from kinnari.text.tokens import SegmentEncoder
+from kinnari.text.tokens import BROKEN_TEXT, SegmentEncoder
 
 log = logging.getLogger(__name__)
-PAIRS_AT_A_TIME = 1024
 
 
 class PreferenceDataModule(pl.LightningDataModule):
@@ -43,8 +50,16 @@ class PreferenceDataModule(pl.LightningDataModule):
         max_length: pairs one of whose conversations has more tokens are left out; None keeps all.
         held_out_fraction, held_out_most: prompts to hold out; without a fraction `held_out_most` of them, where groups allow.
         near_duplicates: prompts at least this alike count as one when the sides are told apart; None: only equal ones.
-        seed: of the split, and of `limit` where a source has no `limit_seed`.
-        rank: of this process; only rank 0 shows progress and logs.
+        global_size: pairs per optimizer step over all ranks; micro_size: pairs per forward on one rank.
+        seed: of the split, of the order of training, and of `limit` where a source has no `limit_seed`.
+        world_size, rank: data-parallel ranks; only rank 0 shows progress and logs.
+        num_workers: processes that build batches.
+        folder: receives `rejects.jsonl` and `lineage.json`; None writes nothing (notebooks).
+
+    Attributes, after `setup`:
+        train_pairs, held_out_pairs: the pairs as text.
+        train_records, held_out_records: the same pairs as tokens, by the same numbers; None without a tokenizer.
+        plan: which pairs each step trains on; None without a tokenizer.
 
     Raises:
         ConfigError: in `setup`, if a source is not one of ranked answers, or if no pair is left.
@@ -62,8 +77,13 @@ class PreferenceDataModule(pl.LightningDataModule):
         held_out_fraction: float | None = 0.05,
         held_out_most: int = 1000,
         near_duplicates: float | None = 0.8,
+        global_size: int = 16,
+        micro_size: int = 4,
         seed: int = 42,
+        world_size: int = 1,
         rank: int = 0,
+        num_workers: int = 0,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         self.sources, self.tokenizer, self.template = dict(sources), tokenizer, template
@@ -73,6 +93,11 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.rejects: list[Reject] = []
         self.train_pairs = PairTable([])
         self.held_out_pairs = PairTable([])
+        self.train_records: PairRecords | None = None
+        self.held_out_records: PairRecords | None = None
+        self.global_size, self.micro_size = global_size, micro_size
+        self.world_size, self.num_workers, self.folder = world_size, num_workers, folder
+        self.plan: BatchPlan | None = None
         self._ready = False
         if max_length is not None and (tokenizer is None or template is None):
             raise ConfigError(f"max_length={max_length} counts tokens, so it needs tokenizer= and template=; give both, or None.")
@@ -84,10 +109,58 @@ class PreferenceDataModule(pl.LightningDataModule):
         prompts = self._read()
         groups = join_questions([prompt_keys(ranked) for ranked in prompts], self.near_duplicates)
         split = split_groups(groups, self.held_out_fraction, self.held_out_most, self.seed)
-        self.train_pairs, self.held_out_pairs = (self._pairs([prompts[i] for i in side]) for side in (split.train, split.held_out))
+        self.train_pairs, self.train_records = self._pairs([prompts[i] for i in split.train])
+        self.held_out_pairs, self.held_out_records = self._pairs([prompts[i] for i in split.held_out])
         if len(self.train_pairs) == 0:
             raise ConfigError(f"No pair of {', '.join(self.sources)} is left for training. {self._why_nothing()}")
+        if self.train_records is not None:
+            self.plan = self._plan(self.train_records, self.global_size, "length_grouped")
+        if self.folder is not None and self.rank == 0:
+            self._write(self.folder)
         self._ready = True
+
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """Optimizer steps from the trainer's `global_step` on, so a resumed run goes on with the step it was to do next."""
+        assert self.plan is not None and self.train_records is not None, "pairs are tokenised by the tokenizer and template of the model"
+        start = self.trainer.global_step if self.trainer else 0
+        steps = PairStepDataset(self.train_records, self.plan, self.rank, self._pad_id)
+        return DataLoader(steps, batch_size=None, sampler=StepSampler(self.plan.steps_per_epoch, start), num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[list[Batch]] | list[DataLoader[list[Batch]]]:
+        """The held-out pairs in equal numbers of micro-batches on every rank; an empty list if nothing is held out."""
+        records = self.held_out_records
+        if records is None or len(records) == 0:
+            return []
+        order = np.argsort(-records.lengths, kind="stable")
+        plan = self._plan(records, self.micro_size * self.world_size, "none", order)
+        return DataLoader(PairStepDataset(records, plan, self.rank, self._pad_id), batch_size=None, shuffle=False)
+
+    @property
+    def _pad_id(self) -> int:
+        assert self.tokenizer is not None
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    def _plan(self, records: PairRecords, global_size: int, packing: str, fixed_order: np.ndarray | None = None) -> BatchPlan:
+        weights = {source.name: float(source.weight) for source in self.sources.values()}
+        return BatchPlan(
+            lengths=records.lengths,
+            trained_counts=records.counts,
+            weights=np.fromiter((weights[name] for name in records.sources), dtype=np.float64, count=len(records)),
+            global_size=global_size,
+            micro_size=self.micro_size,
+            world_size=self.world_size,
+            packing=packing,
+            capacity=int(records.lengths.max()),
+            seed=self.seed,
+            fixed_order=fixed_order,
+        )
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lineage.json").write_text(json.dumps(self.lineage(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with open(folder / "rejects.jsonl", "w", encoding="utf-8") as out:
+            out.writelines(map(reject_line, self.rejects))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Per option: prompts and pairs on both sides, and what was rejected: rows, prompts without a pair, pairs that are too long."""
@@ -137,33 +210,27 @@ class PreferenceDataModule(pl.LightningDataModule):
                 result = item if isinstance(item, Reject) else cleaned(item, source)
                 if isinstance(result, Reject):
                     rejects.append(result)
-                elif len(PairTable([result])) == 0:
-                    reason = "no two different answers of different score"
+                elif not readable(result) or len(PairTable([result])) == 0:
+                    reason = "no two different answers of different score" if readable(result) else BROKEN_TEXT
                     rejects.append(Reject(source=source.name, file=result.record_id, line=0, reason=reason, step="pairs"))
                 else:
                     mine.append(result)
                 advance(number)
         return mine, rejects
 
-    def _pairs(self, prompts: list[RankedAnswers]) -> PairTable:
+    def _pairs(self, prompts: list[RankedAnswers]) -> tuple[PairTable, PairRecords | None]:
+        """The pairs, and their tokens where there is a tokenizer; without those that are too long."""
         table = PairTable(prompts, self.construction, self.most_pairs)
-        if self.max_length is None:
-            return table
-        assert self.tokenizer is not None and self.template is not None
-        encoder, template = SegmentEncoder(self.tokenizer), self.template
-        long: dict[int, int] = {}
-        with progress_line("measuring pairs", len(table), show=self.rank == 0) as advance:
-            for start in range(0, len(table), PAIRS_AT_A_TIME):
-                some = table[start : start + PAIRS_AT_A_TIME]
-                rendered = [template.render(side.messages) for pair in some for side in (pair.chosen, pair.rejected)]
-                lengths = np.diff(encoder.encode_rows(rendered).offsets).reshape(-1, 2).max(axis=1)
-                long |= {start + i: int(lengths[i]) for i in np.flatnonzero(lengths > self.max_length).tolist()}
-                advance(start + len(some))
-        for i, length in long.items():
+        if self.tokenizer is None or self.template is None:
+            return table, None
+        records = encode_pairs(table, SegmentEncoder(self.tokenizer), self.template, show=self.rank == 0)
+        most = self.max_length
+        long = [] if most is None else np.flatnonzero(records.lengths > most).tolist()
+        for i in long:
             pair = table[i].chosen
-            reason = f"{length} tokens, more than max_length={self.max_length}"
+            reason = f"{int(records.lengths[i])} tokens, more than max_length={most}"
             self.rejects.append(Reject(source=pair.source, file=pair.record_id, line=0, reason=reason, step="max_length"))
-        return table.without(long)
+        return (table.without(long), records.without(long)) if long else (table, records)
 
     def _why_nothing(self) -> str:
         reasons = Counter(reject.reason for reject in self.rejects if reject.step == "max_length").most_common(1)
@@ -182,6 +249,16 @@ def prompt_keys(ranked: RankedAnswers) -> list[str]:
     if not turns:
         return [normalise_question(answer.answer) for answer in ranked.answers]
     return [normalise_question(turns[0]), normalise_question("\n".join(turns))]
+
+
+def readable(ranked: RankedAnswers) -> bool:
+    """Whether every text of it can be encoded."""
+    texts = [f"{m.content}{m.context}" for m in ranked.prompt] + [answer.answer for answer in ranked.answers]
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def drawn(prompts: list[RankedAnswers], source: RankedSource, seed: int) -> list[RankedAnswers]:

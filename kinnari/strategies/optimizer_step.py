@@ -113,7 +113,7 @@ class MicroBatchRunner:
 
     def _make_smaller(self, module: pl.LightningModule, pieces: list[Batch]) -> None:
         """Forget the gradients of the failed attempt and halve micro-batches from now on."""
-        rows = max(piece["input_ids"].shape[0] for piece in pieces)
+        rows = max(piece["input_ids"].shape[0] // piece.get("rows_together", 1) for piece in pieces)
         if agree_max(module.trainer.strategy, float(rows)) == 1:
             width = max(piece["input_ids"].shape[1] for piece in pieces)
             raise ConfigError(

@@ -35,7 +35,8 @@ class Batch(TypedDict):
         labels: causal [B, T], seq2seq [B, S]; int64, -100 where not trained, not shifted.
         position_ids, segment_ids: [B, T] int64, in packed batches only.
         record_ids: the records inside, for error messages.
-        step_tokens: trained tokens in the whole global batch of this optimizer step.
+        step_tokens: trained tokens in the whole global batch of this optimizer step; of pairs, the number of pairs.
+        rows_together: rows that belong together and are never parted, 2 for pairs (`kinnari.text.pair_batches`); absent: 1.
     """
 
     input_ids: Tensor
@@ -45,6 +46,7 @@ class Batch(TypedDict):
     segment_ids: NotRequired[Tensor]
     record_ids: list[str]
     step_tokens: int
+    rows_together: NotRequired[int]
 
 
 def collate_causal(micro: MicroBatch, records: TokenizedRecords, pad_id: int, packed: bool, step_tokens: int) -> Batch:
@@ -88,7 +90,7 @@ def collate_seq2seq(micro: MicroBatch, records: TokenizedRecords, pad_id: int, s
     return _batch(ids, mask, labels, [records.record_ids[r] for row in micro for r in row], step_tokens)
 
 
-def pad_rows(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def pad_rows(rows: Sequence[Sequence[int] | np.ndarray], value: int, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Ids [B, T] int64 padded with `value`, on the left for generation, and the mask [B, T] of real tokens."""
     width = _round_up(max(len(row) for row in rows))
     ids = np.full((len(rows), width), value, np.int64)
@@ -100,11 +102,11 @@ def pad_rows(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> t
 
 
 def halve(batch: Batch) -> list[Batch]:
-    """The same rows in two micro-batches; a single row cannot be halved and comes back alone."""
-    rows = batch["input_ids"].shape[0]
-    if rows == 1:
+    """The same rows in two micro-batches; a single row (or pair) cannot be halved and comes back alone."""
+    rows, together = batch["input_ids"].shape[0], batch.get("rows_together", 1)
+    if rows == together:
         return [batch]
-    middle = (rows + 1) // 2
+    middle = (rows // together + 1) // 2 * together
     halves: list[Batch] = []
     for span in (slice(0, middle), slice(middle, rows)):
         part = {key: value[span] if isinstance(value, Tensor) else value for key, value in batch.items()}
