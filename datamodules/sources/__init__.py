@@ -8,6 +8,7 @@ from datamodules.sources.baike import Baike
 from datamodules.sources.belle import Belle
 from datamodules.sources.chatbot_data import ChatbotData
 from datamodules.sources.chatterbot import ChatterBot
+from datamodules.sources.chatterbot_ranked import ChatterBotRanked
 from datamodules.sources.chinese_poetry import ChinesePoetry
 from datamodules.sources.classical_modern import ClassicalModern
 from datamodules.sources.counselgpt import CounselGPT
@@ -62,6 +63,7 @@ __all__ = [
     "Belle",
     "ChatbotData",
     "ChatterBot",
+    "ChatterBotRanked",
     "ChinesePoetry",
     "ClassicalModern",
     "CounselGPT",
