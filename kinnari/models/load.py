@@ -1,16 +1,14 @@
 """One way to a backbone and its tokenizer, whatever holds the weights: hub id, folder, GGUF file, package or toy."""
 
-import hashlib
-import importlib
-import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError, StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -22,87 +20,41 @@ from transformers import (
 )
 
 from kinnari.errors import ConfigError
-from kinnari.models.cache import built_once, cache_root
-from kinnari.models.gguf import convert_gguf, find_packaged_gguf
+from kinnari.models.attention import attention_to_load, install_attention
+from kinnari.models.checkpoint_files import read_settings
+from kinnari.models.loaded_weights import check_complete, check_finite
+from kinnari.models.placement import Placement, check_nothing_on_disk, release_head, tell_places
+from kinnari.models.quantisable import check_quantised, quantisable_layers
+from kinnari.models.source import check_remote_code, model_source, published_name, register_family_of
 from kinnari.models.spec import ModelSpec
-from kinnari.models.toy import save_toy
+from kinnari.models.vocabulary import add_tokens, agree_on_ids, check_vocabulary, choose_pad_token, grow_rows, mend_special_tokens
 
 log = logging.getLogger(__name__)
 
-# model_type -> the module whose import registers it with the Auto classes; the others are transformers' own
-# (`glm` is two architectures: the package of the older one tells their config.json apart)
-OWN_FAMILIES = {"pangu": "kinnari.models.pangu", "glm": "kinnari.models.glm", "glm_chinese": "kinnari.models.glm"}
-
-
-def model_source(spec: ModelSpec, *, seed: int = 0) -> str:
-    """Absolute folder or hub id that plain `from_pretrained` accepts, in this process and in any other.
-
-    GGUF files and toys become folders in the cache first. An explicit `path` wins over `package` and `toy`.
-
-    Raises:
-        ConfigError: the folder, file or package does not exist.
-    """
-    if spec.path is not None:
-        local = Path(spec.path).expanduser()
-        if local.suffix == ".gguf":
-            return str(convert_gguf(local))
-        if local.is_dir():
-            return str(local.resolve())
-        if spec.path.startswith((".", "/", "~")):
-            raise ConfigError(f"model.path={spec.path} does not exist. Give an existing folder or .gguf file, or a hub id.")
-        return spec.path
-    if spec.package is not None:
-        return str(convert_gguf(find_packaged_gguf(spec.package)))
-    register_own_family(str((spec.toy or {}).get("model_type")))
-    key = hashlib.sha256(json.dumps([spec.architecture, spec.toy, seed], sort_keys=True).encode()).hexdigest()[:16]
-    return str(built_once(cache_root() / f"{spec.name}-{key}", lambda folder: save_toy(spec, seed, folder)))
-
-
-def register_own_family(model_type: str) -> None:
-    """Makes AutoConfig and its like know a family that transformers lacks; imported only here, since that takes seconds."""
-    if model_type in OWN_FAMILIES:
-        importlib.import_module(OWN_FAMILIES[model_type])
-
-
-def _register_family_of(source: str) -> None:
-    register_own_family(str(PreTrainedConfig.get_config_dict(source)[0].get("model_type")))
-
 
 def load_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the weights, with a pad token.
+    """The tokenizer that belongs to the weights, with `spec.add_tokens`, the special tokens of its family and a pad token.
 
-    A pad token the tokenizer has is kept; else `spec.pad_token`, else the EOS token (no harm: labels come from lengths,
-    never from token ids). No token is added, so the embedding never needs another size.
+    A pad token the tokenizer has is kept; else `spec.pad_token`, else the EOS token.
 
     Raises:
         ConfigError: no tokenizer there, or the pad token is not in its vocabulary.
     """
-    source = model_source(spec)
-    try:
-        _register_family_of(source)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"No tokenizer can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = _pad_token(spec, tokenizer)
-        log.info("%s pads with %r (id %d).", spec.name, tokenizer.pad_token, tokenizer.pad_token_id)
+    tokenizer = _plain_tokenizer(spec, model_source(spec, weights=False))
+    add_tokens(tokenizer, spec.add_tokens)
+    choose_pad_token(tokenizer, spec)
     return tokenizer
 
 
-def _pad_token(spec: ModelSpec, tokenizer: PreTrainedTokenizerBase) -> str:
-    if spec.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise ConfigError(
-                f"The tokenizer of {spec.name} names neither a pad nor an EOS token; set model.pad_token to a token of its vocabulary."
-            )
-        return tokenizer.eos_token
-    if spec.pad_token not in tokenizer.get_vocab():
-        raise ConfigError(
-            f"model.pad_token={spec.pad_token!r} is not in the vocabulary of {spec.name}, and a new token would "
-            f"change the size of the embedding. Set model.pad_token to an existing token, or to null for "
-            f"{tokenizer.eos_token!r}."
-        )
-    return spec.pad_token
+def _plain_tokenizer(spec: ModelSpec, source: str) -> PreTrainedTokenizerBase:
+    """As the checkpoint has it, its special tokens mended."""
+    config = read_config(spec, source)
+    check_remote_code(spec, source, "tokenizer_config.json", needed=False)
+    with _explained("No tokenizer can be read from", spec, source, "tokenizer_config.json"):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
+        mend_special_tokens(tokenizer, config)
+        tokenizer("One, สอง, 三.")  # a setting of the wrong kind shows only in use
+    return tokenizer
 
 
 def load_model(
@@ -111,59 +63,125 @@ def load_model(
     dtype: torch.dtype,
     quantization: BitsAndBytesConfig | None = None,
     device: torch.device | str = "cpu",
+    placement: Placement | None = None,
     seed: int = 0,
 ) -> PreTrainedModel:
     """The backbone, without generation cache, in EVAL mode as `from_pretrained` leaves it: the caller sets train mode.
+
+    Its special token ids agree with the tokenizer of the same spec, and it has rows for `spec.add_tokens`.
 
     Args:
         dtype: dtype of the weights, whatever the checkpoint holds; of those left unquantised, under `quantization`.
         quantization: 8- or 4-bit weights, from `kinnari.strategies.tuning.quantization_config`; None for none.
         device: where the weights go.
+        placement: how they are spread over several devices instead; None for all on `device`.
         seed: seed of a toy's random weights; other models ignore it.
 
     Raises:
-        ConfigError: weights are missing, truncated, of another architecture, not safetensors, or the attention kernel
-            does not exist for this family.
+        ConfigError: weights are missing, truncated, not finite, of another architecture or need their own code, the tokenizer has
+            more tokens than the embedding rows, or the attention kernel does not exist for this family.
     """
     source = model_source(spec, seed=seed)
-    _check_architecture(spec, _read_config(spec, source))
+    config = read_config(spec, source)
+    _check_architecture(spec, config)
     auto: Any = AutoModelForSeq2SeqLM if spec.architecture == "seq2seq" else AutoModelForCausalLM
-    # a device map needs no second copy on the CPU; without one, quantised weights would go to the first GPU there is
-    placed = quantization is not None or torch.device(device).type != "cpu"
-    try:
+    with _explained("No weights can be read from", spec, source), quantisable_layers(config, quantization):
         model, info = auto.from_pretrained(
             source,
             dtype=dtype,
-            attn_implementation=None if spec.attention == "auto" else spec.attention,
+            attn_implementation=attention_to_load(config, spec.attention),
             quantization_config=quantization,
-            device_map={"": device} if placed else None,
+            **_placement_arguments(placement, device, quantized=quantization is not None),
             use_safetensors=True,
             trust_remote_code=spec.trust_remote_code,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that `_check_complete` can name them; nothing is ignored there
+            ignore_mismatched_sizes=True,  # so that `check_complete` can name them; nothing is ignored there
         )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"The weights of {spec.name} cannot be read from {source!r}. {remedy(source, error)}") from error
-    _check_complete(spec, source, info)
+    if placement is not None:
+        check_nothing_on_disk(model, placement)
+    check_complete(model, source, info)
+    check_quantised(model, quantization)
+    check_finite(model, source)
+    _name_as_published(model, spec, source)
+    _fit_to_tokenizer(model, spec, source)
+    if placement is not None:
+        release_head(model)
+        tell_places(model, spec.name)
     if quantization is not None and quantization.load_in_4bit:
         _keep_4bit_weights(model)
+    install_attention(model, spec.attention)
     model.config.use_cache = False
     log.info("Loaded %s from %s: %s, attention %s.", spec.name, source, dtype, model.config._attn_implementation)
     return model.eval()
 
 
+def _placement_arguments(placement: Placement | None, device: torch.device | str, quantized: bool) -> dict[str, Any]:
+    if placement is not None:
+        return placement.arguments()
+    # a device map needs no second copy on the CPU; without one, quantised weights would go to the first GPU there is
+    return {"device_map": {"": device}} if quantized or torch.device(device).type != "cpu" else {}
+
+
+def _name_as_published(model: PreTrainedModel, spec: ModelSpec, source: str) -> None:
+    name = published_name(spec, source)
+    model.name_or_path = name  # what PEFT writes into an adapter as its base
+    model.config._name_or_path = name
+    if name == spec.path and not Path(name).expanduser().exists():
+        model.config._commit_hash = Path(model_source(spec, weights=False)).name  # the hub's cache names snapshots by commit
+
+
+def _fit_to_tokenizer(model: PreTrainedModel, spec: ModelSpec, source: str) -> None:
+    if not any((Path(source) / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json", "spiece.model", "tokenizer.model")):
+        return  # weights alone, as a notebook may have saved them
+    tokenizer = _plain_tokenizer(spec, source)
+    check_vocabulary(model, tokenizer)
+    old = len(tokenizer)
+    new_ids = add_tokens(tokenizer, spec.add_tokens)
+    if new_ids:
+        grow_rows(model, old, new_ids)
+    choose_pad_token(tokenizer, spec)
+    agree_on_ids(model, tokenizer)
+
+
 def stored_dtype(spec: ModelSpec, *, seed: int = 0) -> torch.dtype:
     """Dtype of the checkpoint's weights, which is what plain `from_pretrained` loads them in; float32 where it says nothing."""
-    dtype = _read_config(spec, model_source(spec, seed=seed)).dtype
+    dtype = read_config(spec, model_source(spec, seed=seed)).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
-def _read_config(spec: ModelSpec, source: str) -> PreTrainedConfig:
-    try:
-        _register_family_of(source)
+def read_config(spec: ModelSpec, source: str) -> PreTrainedConfig:
+    """What config.json in `source` says, of families of our own as well.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    register_family_of(source)
+    model_type = str(read_settings(Path(source) / "config.json").get("model_type"))
+    check_remote_code(spec, source, "config.json", needed=model_type not in CONFIG_MAPPING)
+    with _explained("No model can be read from", spec, source):
         return AutoConfig.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
-    except (OSError, ValueError, HFValidationError, StrictDataclassError) as error:
-        raise ConfigError(f"No model can be read from {source!r} (model {spec.name}). {remedy(source, error)}") from error
+
+
+@contextmanager
+def _explained(what: str, spec: ModelSpec, source: str, settings_file: str = "config.json") -> Iterator[None]:
+    """A library's error over files from outside becomes one paragraph; what such files can make a library raise has no end."""
+    try:
+        yield
+    except (ConfigError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            check_remote_code(spec, source, settings_file, needed=True)
+        raise ConfigError(f"{what} {source} (model {spec.name}). {remedy(error)}") from error
+
+
+def remedy(error: Exception) -> str:
+    """The first line of a library's error, and what usually helps."""
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    return (
+        f"{type(error).__name__}: {reason}. The folder must hold config.json, the tokenizer and whole .safetensors files of one "
+        "checkpoint, of an architecture and with settings that transformers knows; copy it again if it was cut."
+    )
 
 
 def _check_architecture(spec: ModelSpec, config: PreTrainedConfig) -> None:
@@ -172,18 +190,6 @@ def _check_architecture(spec: ModelSpec, config: PreTrainedConfig) -> None:
         raise ConfigError(
             f"{spec.path or spec.package or spec.name} holds a {found} model ({config.model_type}), but "
             f"model.architecture={spec.architecture}. Set model.architecture={found}, or choose other weights."
-        )
-
-
-def _check_complete(spec: ModelSpec, source: str, info: dict) -> None:
-    """transformers only warns about absent weights and fills them with random numbers."""
-    absent = sorted(info["missing_keys"])
-    misfits = sorted(str(key) for key in info["mismatched_keys"])
-    if absent or misfits:
-        raise ConfigError(
-            f"{source} is no complete {spec.architecture} model: {len(absent)} weights are missing and "
-            f"{len(misfits)} have another shape, such as {', '.join((absent + misfits)[:3])}. They would be random "
-            f"numbers. Take the whole checkpoint, one with its language-model head."
         )
 
 
@@ -199,31 +205,3 @@ def _keep_4bit_weights(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
-
-
-def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ConfigError when the tokenizer has ids that the embedding of the model has no row for."""
-    embedding: Any = model.get_input_embeddings()
-    rows = embedding.num_embeddings
-    if len(tokenizer) > rows:
-        raise ConfigError(
-            f"The tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows: they do not belong together. "
-            f"Nothing is resized silently; use the tokenizer that came with the weights."
-        )
-
-
-def remedy(source: str, error: Exception) -> str:
-    """The first line of a library's error, and what usually helps."""
-    reason = str(error).strip().split("\n")[0]
-    if Path(source).is_dir():
-        advice = (
-            "The folder must hold config.json, the tokenizer and whole .safetensors files (pickled .bin files are "
-            "refused: convert them once with `from_pretrained` and `save_pretrained` where you trust them); copy it "
-            "again if cut."
-        )
-    else:
-        advice = (
-            "Without a network give model.path a local folder or a .gguf file; log in with `hf auth login` if the "
-            "model asks for its terms; a repository without safetensors must be converted once."
-        )
-    return f"{type(error).__name__}: {reason}. {advice}"

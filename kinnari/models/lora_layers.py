@@ -6,6 +6,7 @@ from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
 from kinnari.functional.lora import lora_update
+from kinnari.models.half_precision import WideLinear
 
 
 class FusedLoraLinear(Linear):
@@ -30,7 +31,7 @@ def fuse_lora(model: nn.Module) -> int:
     The fused forward reads the adapters' weights without calling their modules, so a strategy must not hang the gathering of
     sharded weights on those calls (ZeRO-3 does; FSDP2 gathers whole blocks).
     """
-    layers = [m for m in model.modules() if type(m) is Linear and type(m.base_layer) is nn.Linear and not m.lora_variant]
+    layers = [m for m in model.modules() if type(m) is Linear and type(m.base_layer) in (nn.Linear, WideLinear) and not m.lora_variant]
     for layer in layers:
         layer.__class__ = FusedLoraLinear  # the parameters, hooks and names stay where they are
     return len(layers)

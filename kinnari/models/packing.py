@@ -39,8 +39,8 @@ def packed_inputs(
     "position_ids": transformers finds the borders itself where positions restart, and only then keeps sliding windows
     (gemma3, qwen2) right; a 4-D mask would replace the window by full attention. It needs no attention mask and no
     cache: with either of them the borders are ignored without a word (transformers 5.23, `masking_utils`).
-    "mask4d": for families that do not look at positions (opt, falcon, xglm). Boolean for SDPA; additive for eager,
-    where the mask is summed to the scores.
+    "mask4d": for families whose mask does not come from positions (opt, falcon, xglm, bloom). Boolean for SDPA; additive for eager,
+    where the mask is summed to the scores. Bloom's ALiBi takes its positions from the mask (`kinnari.models.attention.bloom`).
 
     Args:
         position_ids: [B, T] int64, restarting at 0 with every record.

@@ -68,12 +68,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         values = {"architecture": self.architecture, "dtype": self.dtype, "attention": self.attention,
                   "packing": self.packing}  # fmt: skip
-        for field, value in values.items():
-            if value not in CHOICES[field]:
-                raise ConfigError(f"model.{field}={value!r} is not known; choose one of {', '.join(CHOICES[field])}.")
-        if self.path is None and self.package is None and self.toy is None:
+        for setting, value in values.items():
+            if value not in CHOICES[setting]:
+                raise ConfigError(f"model.{setting}={value!r} is not known; choose one of {', '.join(CHOICES[setting])}.")
+        if self.path is None and self.package is None and self.toy is None and not (self.shrunk and self.config):
             raise ConfigError(f"Model {self.name!r} names no weights: set model.path to a hub id, a local folder or a .gguf file.")
-        if self.toy is not None and "model_type" not in self.toy:
-            raise ConfigError(f"Model {self.name!r}: model.toy needs `model_type`, such as llama or t5.")
+        for setting, shapes in (("toy", self.toy), ("config", self.config)):
+            if shapes is not None and "model_type" not in shapes:
+                raise ConfigError(f"Model {self.name!r}: model.{setting} needs `model_type`, such as llama or t5.")
+        if not isinstance(self.shrunk, bool):
+            raise ConfigError(f"model.shrunk={self.shrunk!r} must be true or false.")
         if self.max_length < 2:
             raise ConfigError(f"model.max_length={self.max_length} leaves nothing to predict; it must be 2 or more.")

@@ -8,12 +8,33 @@ from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.nn import Module, Parameter
 
+from kinnari.models.placement import is_spread
 from kinnari.strategies.microbatches import GradientRules, all_reduce_gradients
 from kinnari.strategies.portable import PortableCheckpoints
 
 
 class SingleProcess(PortableCheckpoints, GradientRules, SingleDeviceStrategy):
-    """One device, one process."""
+    """One process: one device, or one model that was spread over several when it was loaded (`kinnari.models.placement`)."""
+
+    def model_to_device(self) -> None:
+        if not is_spread(self.model):
+            super().model_to_device()
+            return
+        # `LightningModule.to` would gather the model on one device; what belongs to the module beside it goes to the first
+        for child in self.model.children():
+            if not is_spread(child):
+                child.to(self.root_device)
+        self.model._device = self.root_device  # what `to` records for `LightningModule.device` (pytorch-lightning 2.6)
+
+    def teardown(self) -> None:
+        module = self._lightning_module
+        if module is None or not is_spread(module):
+            super().teardown()
+            return
+        # Lightning takes the module to the CPU, where accelerate's hooks would go on sending its inputs to GPUs
+        self._lightning_module = None
+        super().teardown()
+        self._lightning_module = module
 
 
 class SummingDDP(PortableCheckpoints, GradientRules, DDPStrategy):

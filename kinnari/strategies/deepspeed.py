@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO stage 2 (gradients and optimizer state sharded) and stage 3 (parameters too), on CUDA and on the CPU."""
+"""DeepSpeed ZeRO: optimizer state sharded (stage 1), gradients too (2), parameters too (3), on CUDA and on the CPU."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from kinnari.strategies.ddp import SingleProcess, SummingDDP
 from kinnari.strategies.fsdp import FullySharded
 from kinnari.strategies.ports import find_free_port
 
-STRATEGIES = ("single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+STRATEGIES = ("single", "ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -40,7 +40,7 @@ def build_strategy(
     manual optimisation.
 
     Args:
-        name: single | ddp | fsdp | deepspeed_zero2 | deepspeed_zero3.
+        name: single | ddp | fsdp | deepspeed_zero1 | deepspeed_zero2 | deepspeed_zero3.
         accelerator: cpu (collectives over gloo) or gpu (nccl).
         devices: ranks per node.
         precision: 32-true | bf16-mixed | bf16-true | 16-mixed.
@@ -158,4 +158,4 @@ def _check(name: str, accelerator: str, devices: int, num_nodes: int, precision:
             f"strategy/parallel=single runs one rank, but devices={devices} x num_nodes={num_nodes}; choose ddp, or hw.devices=1"
         )
     if offload and not name.startswith("deepspeed"):
-        raise ConfigError(f"offloading to host memory needs deepspeed_zero2 or deepspeed_zero3, not {name}")
+        raise ConfigError(f"offloading to host memory needs deepspeed_zero1, deepspeed_zero2 or deepspeed_zero3, not {name}")

@@ -16,7 +16,8 @@ _POLICIES = {
     "32-true": MixedPrecisionPolicy(),
     "bf16-mixed": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32),
     "bf16-true": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32),
-    "16-mixed": MixedPrecisionPolicy(param_dtype=torch.float16, reduce_dtype=torch.float32),
+    # autocast casts what it multiplies; a residual stream that is float32 because it overflows (T5) must pass from block to block as it is
+    "16-mixed": MixedPrecisionPolicy(param_dtype=torch.float16, reduce_dtype=torch.float32, cast_forward_inputs=False),
 }
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kinnari.errors import ConfigError
-from kinnari.models.export import is_quantized_parameter
+from kinnari.models.quantized import is_quantized_parameter
 from kinnari.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -71,13 +71,14 @@ class Tuning:
             )
 
 
-def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: bool) -> BitsAndBytesConfig | None:
+def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: bool, offloads: bool = False) -> BitsAndBytesConfig | None:
     """What `kinnari.models.load.load_model` needs to hold the base in few bits; None for full and plain LoRA.
 
     Args:
         compute_dtype: dtype the weights are expanded to for each matrix product.
         sharded: whether the strategy splits the parameters over ranks (FSDP2, ZeRO-3). Packed 4-bit numbers are then
             kept in the compute dtype, since a shard must be cut from a floating-point parameter.
+        offloads: whether 8-bit models may have layers in host memory, unquantised (float32), that visit the GPU for each forward.
 
     Raises:
         ConfigError: 8-bit weights under sharding.
@@ -102,7 +103,7 @@ def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: boo
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         if compute_dtype != torch.float16:
             log.info("LLM.int8 computes its products in float16, whatever the precision (%s here).", compute_dtype)
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=offloads)
     return None
 
 
@@ -116,10 +117,15 @@ def apply_tuning(
     what is sampled from, merged and exported. The mode (train or eval) is left as it was.
 
     Raises:
-        ConfigError: an adapter on the language-model head, a target that names no linear layer, full tuning of a
-            quantised model, or an adapter folder made for another base or shape.
+        ConfigError: tokens added under an adapter, an adapter on the language-model head, a target that names no linear
+            layer, full tuning of a quantised model, or an adapter folder made for another base or shape.
     """
     tuned: Any = model
+    if spec.add_tokens and tuning.name != "full":
+        raise ConfigError(
+            f"model.add_tokens={spec.add_tokens} with tuning.name={tuning.name}: adapters leave the embedding frozen, so the rows of new "
+            "tokens would stay the mean of all others. Use full tuning, or tokens the vocabulary has."
+        )
     if tuning.name == "full":
         if any(is_quantized_parameter(parameter) for parameter in model.parameters()):
             raise ConfigError("strategy/tuning=full cannot train 4- or 8-bit weights; load the model without quantization.")

@@ -1,6 +1,6 @@
-"""Whole tensors in and out of DeepSpeed's flat, sharded float32 masters and optimizer state (ZeRO 2 and 3).
+"""Whole tensors in and out of DeepSpeed's flat, sharded float32 masters and optimizer state (ZeRO 1, 2 and 3).
 
-Per parameter group (ZeRO-2) or sub-group (ZeRO-3) the optimizer sees one flat float32 tensor, this rank's share of all its
+Per parameter group (ZeRO-1 and 2) or sub-group (ZeRO-3) the optimizer sees one flat float32 tensor, this rank's share of all its
 parameters; the optimizer's state lies flat beside it. Read against deepspeed 0.19.8: `runtime/zero/stage_1_and_2.py`,
 `runtime/zero/stage3.py`, `utils/tensor_fragment.py`.
 """
@@ -19,7 +19,7 @@ from kinnari.strategies.portable import check_state_is_portable
 
 
 class ZeroState:
-    """View of a `DeepSpeedZeroOptimizer` (stage 2) or `DeepSpeedZeroOptimizer_Stage3` by whole parameters.
+    """View of a `DeepSpeedZeroOptimizer` (stages 1 and 2) or `DeepSpeedZeroOptimizer_Stage3` by whole parameters.
 
     Args:
         zero: DeepSpeed's optimizer.
@@ -86,7 +86,7 @@ class ZeroState:
                     self._place_state(parameter, key, value)
 
     def _link_states(self) -> None:
-        """ZeRO-2: views of each parameter into the flat state, which `safe_get_full_optimizer_state` reads.
+        """ZeRO-1 and 2: views of each parameter into the flat state, which `safe_get_full_optimizer_state` reads.
 
         DeepSpeed makes them once, after the step of the first parameter group, when the other groups have no state yet
         (0.19.8): make them again.

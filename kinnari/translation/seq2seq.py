@@ -20,8 +20,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from kinnari.errors import ConfigError
 from kinnari.models.cache import file_sha256
-from kinnari.models.load import check_vocabulary, load_model, load_tokenizer
+from kinnari.models.load import load_model, load_tokenizer
 from kinnari.models.spec import ModelSpec
+from kinnari.models.vocabulary import check_vocabulary
 from kinnari.text.batches import pad_rows
 from kinnari.translation.languages import model_code
 from kinnari.translation.passages import Unit, assemble, split
@@ -224,6 +225,6 @@ def weights_name(path: str, model: PreTrainedModel) -> str:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return f"{path}@{model.config.to_dict().get('_commit_hash') or 'unknown'}"
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model", ".spm", ".txt"))
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin", ".model", ".spm", ".txt"))
     digests = "".join(f"{file.name}:{file_sha256(file)}\n" for file in files)
     return f"{folder.resolve().name}@{hashlib.sha256(digests.encode()).hexdigest()[:16]}"

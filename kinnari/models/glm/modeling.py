@@ -21,13 +21,13 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
-from transformers.utils import can_return_tuple
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from kinnari.errors import ConfigError
+from kinnari.models.causal_head import CausalHead
 from kinnari.models.glm.configuration import GLMConfig
 from kinnari.models.glm.inputs import RowLayout, row_layout, seen_keys
 
@@ -264,8 +264,11 @@ def _visible(embedded: Tensor, mask: Tensor | None, layout: RowLayout | None, pa
     return seen & ((mask[:, None, None, :] != 0) | itself)
 
 
-class GLMForConditionalGeneration(GLMPreTrainedModel, GenerationMixin):
-    """The language model: a backbone, and a head that is the word embedding itself."""
+class GLMForConditionalGeneration(CausalHead, GLMPreTrainedModel, GenerationMixin):
+    """The language model: a backbone, and a head that is the word embedding itself.
+
+    Context tokens see each other, so labels on them teach nothing.
+    """
 
     _tied_weights_keys = {"lm_head.weight": "glm.word_embeddings.weight"}  # noqa: RUF012
 
@@ -287,46 +290,6 @@ class GLMForConditionalGeneration(GLMPreTrainedModel, GenerationMixin):
         """As in transformers, which reads the checkpoint's generation config here and forgets ours."""
         super().adjust_generation_fn(*args, **kwargs)  # type: ignore[misc]  # its self is annotated as a protocol
         self._end_answers()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits [B, Q, V]; position t predicts token t + 1.
-
-        Args:
-            labels: [B, Q] int64 on the tokens themselves, -100 where not trained; they are moved inside, as for every causal model (the
-                original wanted them moved already). Context tokens see each other, so labels there teach nothing.
-
-        The other arguments are those of `GLMModel.forward`.
-        """
-        outputs = self.glm(
-            input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        loss = None if labels is None else self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
 
     def prepare_inputs_for_generation(  # type: ignore[override]  # tensors, as everyone passes them
         self,

@@ -22,12 +22,12 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from kinnari.models.causal_head import CausalHead
 from kinnari.models.pangu.configuration import PanguConfig
 
 
@@ -249,7 +249,7 @@ def token_positions(attention_mask: Tensor | None, past: int, inputs_embeds: Ten
     return counted.clamp(min=0)[:, -length:]
 
 
-class PanguForCausalLM(PanguPreTrainedModel, GenerationMixin):
+class PanguForCausalLM(CausalHead, PanguPreTrainedModel, GenerationMixin):
     """The backbone and a head without bias, which is the token embedding itself."""
 
     _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012
@@ -259,44 +259,3 @@ class PanguForCausalLM(PanguPreTrainedModel, GenerationMixin):
         self.transformer = PanguModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """Logits [B, T, V], and with labels the mean loss; the other arguments as `PanguModel.forward` has them.
-
-        Args:
-            labels: [B, T] int64, -100 where not trained; shifted here, so labels may be the input_ids.
-            logits_to_keep: logits of so many last positions only, or of these indices; 0 for all.
-        """
-        outputs = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else slice(None)
-        logits = self.lm_head(outputs.last_hidden_state[:, kept if isinstance(logits_to_keep, int) else logits_to_keep])
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )

@@ -1,10 +1,7 @@
 """Packing is exact for every family a shipped model file declares it for, and refused for the others."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -12,9 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import kinnari.models.glm
 import kinnari.models.pangu  # noqa: F401  makes the family known
 from kinnari.errors import ConfigError
+from kinnari.models.attention import attention_to_load, install_attention
 from kinnari.models.packing import block_diagonal_mask, packed_inputs
 
-CONF = Path(__file__).parents[3] / "conf" / "model"
 COMMON = {"vocab_size": 97, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 LLAMA_LIKE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
               "num_key_value_heads": 2}  # fmt: skip
@@ -35,24 +32,19 @@ FAMILIES = {
     "glm_chinese": {"vocab_size": 97, "hidden_size": 32, "num_layers": 2, "num_attention_heads": 4, "max_sequence_length": 64,
                     "pad_token_id": 1, "eos_token_id": 2, "mask_token_ids": [9, 95, 96], "sop_token_id": 17, "eop_token_id": 8},
 }  # fmt: skip
-FAMILY_OF = {
-    "smollm2_135m": "llama", "tiny_causal": "llama", "llama2_7b": "llama", "qwen2_5_0_5b": "qwen2",
-    "gemma3_270m": "gemma3_text", "xglm564m": "xglm", "xglm1_7b": "xglm", "xglm7b": "xglm", "galactica6_7b": "opt",
-    "falcon7b": "falcon", "bloomz7b1": "bloom",
-    "pangu350m": "pangu", "pangu2_6b": "pangu", "pangu13b": "pangu",
-    "glm335m": "glm_chinese", "glm10b": "glm_chinese",
+# as the files of conf/model/family say; tests/end_to_end/test_model_architectures.py packs every file of conf/model by its own
+METHODS = {
+    "llama": "position_ids", "qwen2": "position_ids", "gemma3_text": "position_ids", "pangu": "position_ids",
+    "glm_chinese": "position_ids", "xglm": "mask4d", "opt": "mask4d", "falcon": "mask4d", "bloom": "mask4d",
 }  # fmt: skip
-EAGER_ONLY = {"xglm", "bloom"}
-
-
-def model_file(name: str) -> dict:
-    return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def toy(family: str, attention: str):
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **FAMILIES[family])
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention_to_load(config, attention)).eval()
+    install_attention(model, attention)
+    assert model.config._attn_implementation == attention
     for parameter in model.parameters():  # the default init is so small that a leak could hide below the tolerance
         parameter.data.mul_(4 if parameter.dim() > 1 else 1)
     return model
@@ -79,41 +71,35 @@ def largest_gap(model, method: str, attention: str, rows: int) -> float:
     return (together - alone).abs().max().item()
 
 
-CASES = [
-    (family, attention)
-    for family in sorted(set(FAMILY_OF.values()))
-    for attention in ("sdpa", "eager")
-    if family != "bloom" and not (attention == "sdpa" and family in EAGER_ONLY)
-]
+CASES = [(family, attention) for family in sorted(METHODS) for attention in ("sdpa", "eager")]
 
 
 @pytest.mark.parametrize(("family", "attention"), CASES)
 @pytest.mark.parametrize("rows", [1, 2])
 def test_packed_logits_equal_separate_rows(family, attention, rows):
-    methods = {model_file(name)["packing"] for name, member in FAMILY_OF.items() if member == family}
-    assert len(methods) == 1, "one family, one method"
-    assert largest_gap(toy(family, attention), methods.pop(), attention, rows) < 1e-5
+    assert largest_gap(toy(family, attention), METHODS[family], attention, rows) < 1e-5
 
 
-@pytest.mark.parametrize("family", ["xglm", "opt", "falcon"])
+@pytest.mark.parametrize("family", ["xglm", "opt", "falcon", "bloom"])
 def test_families_declared_mask4d_leak_with_positions_alone(family):
-    attention = "eager" if family in EAGER_ONLY else "sdpa"
-    assert largest_gap(toy(family, attention), "position_ids", attention, 1) > 1e-3
+    assert largest_gap(toy(family, "sdpa"), "position_ids", "sdpa", 1) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_bloom_packed_far_into_a_row_is_as_exact_as_at_its_beginning_in_half_precision(dtype):
+    """Positions up to 1,100 as one bfloat16 number would be 8 apart: neighbours would weigh the same."""
+    model = toy("bloom", "sdpa").to(dtype)
+    record = RECORDS[1]
+    ids, positions, segments = pack([[7] * 1100, record])
+    with torch.no_grad():
+        packed = model(input_ids=ids, **packed_inputs(positions, segments, "mask4d", "sdpa", dtype)).logits[0, 1100:]
+        alone = model(input_ids=torch.tensor([record]), use_cache=False).logits[0]
+    assert (packed - alone).abs().max() < 8 * torch.finfo(dtype).eps * alone.abs().max()
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "qwen2"])
 def test_sliding_window_families_would_be_wrong_under_a_4d_mask(family):
     assert largest_gap(toy(family, "sdpa"), "mask4d", "sdpa", 1) > 1e-3
-
-
-def test_every_causal_model_file_has_its_family_tested():
-    causal = {path.stem for path in CONF.glob("*.yaml") if model_file(path.stem)["architecture"] == "causal"}
-    assert causal <= FAMILY_OF.keys()
-
-
-def test_seq2seq_model_files_do_not_pack():
-    files = [model_file(path.stem) for path in CONF.glob("*.yaml")]
-    assert {f["packing"] for f in files if f["architecture"] == "seq2seq"} == {"none"}
 
 
 def test_additive_mask_is_the_boolean_one_in_numbers():

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import save_file
 from transformers import AutoConfig
 
 from kinnari.errors import ConfigError
@@ -45,6 +47,7 @@ def test_what_cannot_be_built_is_refused(field, tmp_path):
     value, reason = BAD[field]
     with pytest.raises(StrictDataclassError, match=reason):
         PanguConfig(**{**SIZES, field: value})
+    save_file({"transformer.ln_f.bias": torch.zeros(16)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "pangu", **SIZES, field: value}))
     with pytest.raises(ConfigError, match=r"No model can be read"):
         load_model(pangu_spec(tmp_path), dtype=None)

@@ -5,7 +5,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from kinnari.models.export import export_adapter, export_merged, verify_merge
+from kinnari.export.adapter import export_adapter
+from kinnari.export.merged import export_merged
+from kinnari.export.probe import Probe
+from kinnari.export.verify import verify_merge
 from kinnari.models.load import load_model, load_tokenizer
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
 from kinnari.text.batches import collate_causal
@@ -96,8 +99,8 @@ def test_what_was_trained_is_exported_and_computes_the_same(spec, name, tmp_path
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
     ids = torch.randint(10, 180, (2, 12), generator=torch.Generator().manual_seed(0))
     report = export_merged(model, tokenizer, tmp_path / "merged", dtype=torch.float32)
-    gap = verify_merge(model, report.folder, ids, dtype=torch.float32)
-    assert gap.max_abs_logit_gap < 1e-4 and gap.greedy_agreement == 1.0
+    gap = verify_merge(model, report.folder, Probe(ids.tolist()), dtype=torch.float32)
+    assert gap.logit_gap_max < 1e-4 and gap.greedy_agreement == 1.0
     assert load_tokenizer(pangu_spec(report.folder))("鹅")["input_ids"] == tokenizer("鹅")["input_ids"]
     if name == "lora":
         adapter = export_adapter(model, tokenizer, tmp_path / "adapter")
