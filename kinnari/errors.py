@@ -9,6 +9,18 @@ class RunStopped(RuntimeError):
     """The run cannot go on for a reason outside the program: numbers, a full disk. The message says all; no traceback, status 1."""
 
 
+class ExportRejected(RunStopped):
+    """Written weights do not compute what was trained, so they were not kept.
+
+    Attributes:
+        measured: what result.json says of them.
+    """
+
+    def __init__(self, message: str, **measured: float) -> None:
+        super().__init__(message)
+        self.measured: dict[str, object] = dict(measured)
+
+
 class RankFailed(RuntimeError):
     """A process of the run ended with an error, which it has told in its own log.
 

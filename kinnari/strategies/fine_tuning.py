@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,7 +22,7 @@ from kinnari.strategies.microbatches import gather_texts, gradient_rules, step_w
 from kinnari.strategies.optimizer_step import MicroBatchRunner, StepTotals, TrainingStopped, trainable
 from kinnari.strategies.optimizers import build_optimizer, build_scheduler, decay_groups
 from kinnari.strategies.sharding import shard_fsdp2
-from kinnari.text.batches import Batch
+from kinnari.text.batches import Batch, padding_fraction
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +56,40 @@ class FineTuningSettings:
     seed: int = 42
 
 
+class ProcessedTokens(NamedTuple):
+    """What steps computed on: real tokens and tokens with padding of this rank, trained ones (or pairs) of all ranks."""
+
+    real: int
+    total: int
+    trained: int
+
+    def plus(self, real: int, total: int, trained: int) -> ProcessedTokens:
+        return ProcessedTokens(self.real + real, self.total + total, self.trained + trained)
+
+    def since(self, before: ProcessedTokens) -> ProcessedTokens:
+        return self.plus(*(-part for part in before))
+
+
 class FineTuning:
     """The optimizer steps and validation sums of one module.
+
+    Args:
+        accuracy: what the share of right predictions is called in the log.
+        unit: what the loss is a mean over, in the plural.
 
     Attributes:
         last: totals of the latest optimizer step, for callbacks.
         validation: totals of the latest validation, None before the first.
         gradient_norm: norm of the latest gradient before clipping.
+        processed: tokens of all steps so far.
     """
 
-    def __init__(self, settings: FineTuningSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: FineTuningSettings, accuracy: str = "token_accuracy", unit: str = "trained tokens") -> None:
+        self.settings, self.accuracy, self.unit = settings, accuracy, unit
         self.runner = MicroBatchRunner(settings.seed)
         self.last = StepTotals(0.0, 0, 0)
         self.gradient_norm = 0.0
+        self.processed = ProcessedTokens(0, 0, 0)
         self._bad_steps = 0
         self.validation: StepTotals | None = None
         self._validation = torch.zeros(3, dtype=torch.float64)
@@ -83,13 +103,18 @@ class FineTuning:
             # measured for SmolLM2 on a CPU with dropout 0.05: about 1.1 times as fast as PEFT's layers, 0.43 of their step memory
             fuse_lora(model)
 
-    def configure_optimizers(self, module: pl.LightningModule, model: nn.Module) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self, module: pl.LightningModule, model: nn.Module, *heads: nn.Module) -> OptimizerLRSchedulerConfig:
         """Optimizer over decay groups and its scheduler, in Lightning's form.
+
+        Args:
+            model: what is sharded where the strategy shards.
+            heads: trained beside it; in groups of their own, since an update of whole and of sharded tensors cannot be one.
 
         Raises:
             ConfigError: neither the settings nor the trainer say how long the run is.
         """
-        optimizer = self.settings.optimizer(decay_groups(model, self.settings.weight_decay))
+        groups = [group for part in (model, *heads) for group in decay_groups(part, self.settings.weight_decay)]
+        optimizer = self.settings.optimizer(groups)
         steps = self.settings.total_steps or module.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise ConfigError("The schedule needs an end: give pl.Trainer max_steps or max_epochs, or FineTuningSettings total_steps.")
@@ -100,12 +125,13 @@ class FineTuning:
         optimizer: Any = module.optimizers()
         scheduler: Any = module.lr_schedulers()
         self.last = self.runner.run(module, batches, totals_of)
+        self.processed = self.processed.plus(*padding_fraction(batches), self.last.trained_tokens)
         limit = self.settings.gradient_clip
         self.gradient_norm = step_with_clipping(module.trainer.strategy, optimizer, trainable(module), limit)
         self._check_finite(module)
         optimizer.zero_grad(set_to_none=True)
         scheduler.step()
-        values = {"train/loss": self.last.loss, "train/token_accuracy": self.last.token_accuracy}
+        values = {"train/loss": self.last.loss, f"train/{self.accuracy}": self.last.token_accuracy}
         values |= {"train/grad_norm": self.gradient_norm, "train/lr": optimizer.param_groups[0]["lr"]}
         module.log_dict(values, batch_size=1)
         return self.last

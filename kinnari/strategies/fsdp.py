@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from kinnari.strategies.microbatches import GradientRules
+from kinnari.strategies.microbatches import GradientRules, all_reduce_gradients
 from kinnari.strategies.portable import PortableCheckpoints, check_same_groups, check_state_is_portable, names_by_index
 
 
@@ -34,6 +34,14 @@ class FullySharded(PortableCheckpoints, GradientRules, ModelParallelStrategy):
             save_distributed_checkpoint=False,
             timeout=timeout,
         )
+
+    def sum_gradients(self, parameters: Sequence[Parameter]) -> None:
+        """Averages what no backward has scattered: the gradients of heads that stand beside the sharded model."""
+        whole = [parameter for parameter in parameters if not isinstance(parameter.data, DTensor)]
+        all_reduce_gradients(whole)
+        for parameter in whole:
+            if parameter.grad is not None:
+                parameter.grad /= self.world_size
 
     def prepare_parameters(self) -> None:
         # after a forward without backward (validation) the root group still holds gathered, plain parameters

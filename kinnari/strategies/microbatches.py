@@ -21,6 +21,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -37,6 +38,7 @@ from kinnari.errors import ConfigError
 log = logging.getLogger(__name__)
 
 BUCKET_BYTES = 64 * 2**20
+T = TypeVar("T")
 
 
 class GradientRules:
@@ -140,11 +142,16 @@ def sum_over_ranks(strategy: Strategy, values: Tensor) -> Tensor:
 
 def gather_texts(texts: Sequence[str]) -> list[str]:
     """The texts of all ranks, sorted, each once. Collective; slow, for messages about an error."""
+    return sorted({text for part in gather_objects(list(texts)) for text in part})
+
+
+def gather_objects(mine: T) -> list[T]:
+    """What every rank has of something small, by rank. Collective; the objects are pickled between our own ranks."""
     if not _has_peers():
-        return sorted(set(texts))
-    gathered: list[Sequence[str]] = [()] * dist.get_world_size()
-    dist.all_gather_object(gathered, list(texts))
-    return sorted({text for part in gathered for text in part})
+        return [mine]
+    gathered: list[T] = [mine] * dist.get_world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered
 
 
 def _has_peers() -> bool:
@@ -189,7 +196,9 @@ def _sum_of_squares(gradients: list[Tensor], device: torch.device | None) -> Ten
     total = torch.zeros((), dtype=torch.float64, device=device)
     filled = [gradient for gradient in gradients if gradient.numel()]  # a rank may own no row of a short parameter
     if filled:
-        total += torch.stack(torch._foreach_norm(filled, dtype=torch.float32)).double().square().sum()
+        # a model spread over several devices has its gradients there
+        norms = [norm.to(device) for norm in torch._foreach_norm(filled, dtype=torch.float32)]
+        total += torch.stack(norms).double().square().sum()
     return total
 
 

@@ -13,7 +13,7 @@ import torch
 from tests.distributed import run_ranks
 from tests.kinnari.strategies.toy import train
 
-SHARED = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+SHARED = ("ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
 TUNINGS: dict[str, dict[str, Any]] = {
     "full": {"clip": 1.2},  # some of the steps have a larger norm, some a smaller one
     "lora": {"tuning": "lora", "clip": 0.025},

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kinnari.errors import ConfigError
-from kinnari.models.export import export_adapter
+from kinnari.export.adapter import export_adapter
 from kinnari.models.load import load_model, load_tokenizer
 from kinnari.models.spec import ModelSpec
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config, trainable_parameters

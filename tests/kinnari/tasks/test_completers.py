@@ -8,7 +8,7 @@ from kinnari.completion.completer import CompletionSettings
 from kinnari.completion.endpoint import EndpointCompleter
 from kinnari.completion.local import LocalCompleter
 from kinnari.errors import ConfigError
-from kinnari.models.load import model_source
+from kinnari.models.source import model_source
 from kinnari.tasks import build
 from kinnari.tasks.completers import ChatCompleter, completer, completion_settings
 from kinnari.tasks.compose import compose

@@ -32,7 +32,10 @@ def told(*overrides: str) -> str:
     [
         ("model=xglm7", "model=xglm7 is unknown. Did you mean model=xglm7b"),
         ("hw=v100", "hw=v100 is unknown."),
-        ("strategy/parallel=zero2", "The options of strategy/parallel: auto, ddp, deepspeed_zero2, deepspeed_zero3, fsdp, single."),
+        (
+            "strategy/parallel=zero2",
+            "The options of strategy/parallel: auto, ddp, deepspeed_zero1, deepspeed_zero2, deepspeed_zero3, fsdp, single.",
+        ),
         ("strategy/paralel=ddp", "There is no group 'strategy/paralel'. Did you mean strategy/parallel?"),
         ("optimizer.lrr=1", "There is no setting 'optimizer.lrr'. Did you mean optimizer.lr"),
         ("lr=1e-3", "Did you mean optimizer.lr?"),

@@ -124,7 +124,7 @@ CASES = [
         "hw=rtx4090 model=xglm564m model.attention=flash_attention_2 packing=length_grouped",
     ),
     # packing
-    ("model=bloomz7b1 packing=packed", "ALiBi", "model=bloomz7b1 packing=length_grouped"),
+    ("model.packing=none packing=packed", "nothing keeps records in one row", "model.packing=none packing=length_grouped"),
     ("model=tiny_seq2seq packing=packed", "encoder-decoder", "model=tiny_seq2seq packing=auto"),
     ("packing=pack", "packing=pack is unknown. Choose one of auto, none, length_grouped, packed.", "packing=packed"),
     # strategies
@@ -176,6 +176,18 @@ CASES = [
     ("data.chatterbot.limit=0", "data.chatterbot.limit=0", "data.chatterbot.limit=1"),
     ("data=alpaca", "data.alpaca.path must be given", "data=alpaca data.alpaca.path=FILE"),
     # files
+    ("task=export", "task=export checkpoint=DIR", "task=export checkpoint=RUN"),
+    ("task=export checkpoint=''", "none is named", "task=export checkpoint=RUN"),
+    ("checkpoint=RUN", "checkpoint.resume=RUN", "checkpoint.resume=auto"),
+    ("task=inspect checkpoint=RUN", "only task=export takes", "task=inspect"),
+    ("task=export checkpoint=RUN export.format=onnx", "Choose one of hf, adapter, gguf", "task=export checkpoint=RUN export.format=gguf"),
+    ("task=export checkpoint=RUN export.gguf=Q5", "Choose one of F32, F16", "task=export checkpoint=RUN export.gguf=Q8_0"),
+    ("export.dtype=int4", "export.dtype=int4 is unknown", "export.dtype=bfloat16"),
+    ("export.shard_size=400", "such as 400MB", "export.shard_size=400MB"),
+    ("export.shard_size=0GB", "such as 400MB", "export.shard_size=1.5GB"),
+    ("export.max_logit_gap=-1", "must be a number of logits", "export.max_logit_gap=0.5"),
+    ("export.min_greedy_agreement=95", "a number from 0 to 1", "export.min_greedy_agreement=0.95"),
+    ("export=hf", "export=hf replaces a whole section", "export.format=hf"),
     ("checkpoint.resume=nowhere.ckpt", "checkpoint.resume=nowhere.ckpt does not exist", "checkpoint.resume=auto"),
     ("model.adapter=nowhere", "holds no adapter_config.json", "model.adapter=null"),
     # sections

@@ -8,6 +8,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from kinnari.errors import ConfigError
 from kinnari.models.load import load_model
 from kinnari.models.spec import ModelSpec
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
@@ -31,7 +32,7 @@ def rebuild_from_state(
         seed: seed of a toy's weights.
 
     Raises:
-        ValueError: the names or shapes of `trainable_state` are not those of the trained parameters.
+        ConfigError: the names or shapes of `trainable_state` are not those of the trained parameters.
     """
     base = load_model(spec, dtype=base_dtype, quantization=quantization_config(tuning, compute_dtype, sharded=False), seed=seed)
     # the weights come from the state; checkpointing and the folder the adapter once started from play no part
@@ -39,13 +40,13 @@ def rebuild_from_state(
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if trained.keys() != trainable_state.keys():
         odd = sorted(trained.keys() ^ trainable_state.keys())
-        raise ValueError(
+        raise ConfigError(
             f"The trained state does not belong to model {spec.name} with tuning {tuning.name}: {len(odd)} names are "
             f"on one side only, such as {odd[0]}. Use the model and tuning settings of the run that wrote it."
         )
     with torch.no_grad():
         for name, parameter in trained.items():
             if parameter.shape != trainable_state[name].shape:
-                raise ValueError(f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}.")
+                raise ConfigError(f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}.")
             parameter.copy_(trainable_state[name])
     return model.eval()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from kinnari.export.trained import rebuild_from_state
 from kinnari.models.load import load_model
-from kinnari.strategies.export import rebuild_from_state
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
 from tests.kinnari.models.specs import toy_spec
 
