@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from kinnari.generation.sampler import Answer, answer_end, chat_prompts, generate, longest_prompt
 from kinnari.generation.settings import GenerationSettings
-from kinnari.strategies.microbatches import gradient_rules
+from kinnari.strategies.microbatches import gather_objects, gradient_rules
 from kinnari.text.conversation import Conversation
 
 
@@ -40,6 +40,10 @@ class HeldOutQuestions:
         self.tokenizer, self.settings = data.tokenizer, settings
         self.stop_id = answer_end(data.tokenizer, data.template, seq2seq=data.seq2seq)
 
+    def references(self) -> list[str]:
+        """The answers that the data has, in the order of the prompts."""
+        return [conversation.reference() for conversation in self.conversations]
+
 
 def needs_all_ranks(trainer: pl.Trainer) -> bool:
     """Whether a forward gathers parameters, so that all ranks must generate together (FSDP2, ZeRO; ZeRO-2 does no harm)."""
@@ -54,3 +58,15 @@ def answer(
     with trainer.strategy.precision_plugin.forward_context():
         synced = needs_all_ranks(trainer)
         return generate(model, questions.tokenizer, prompts, questions.settings, synced=synced, stop_id=questions.stop_id)
+
+
+def answer_together(trainer: pl.Trainer, pl_module: pl.LightningModule, questions: HeldOutQuestions) -> list[Answer]:
+    """Answers to all questions in their order, on every rank; each rank generates its share."""
+    ranks = trainer.world_size
+    mine = list(range(trainer.global_rank, len(questions.prompts), ranks))
+    most = -(-len(questions.prompts) // ranks)
+    # Where all ranks must generate together, a rank with a question less answers one of them again and does not count it.
+    asked = mine + [0] * (most - len(mine))
+    said = answer(trainer, pl_module, questions, [questions.prompts[i] for i in asked])[: len(mine)]
+    shares = gather_objects(said)
+    return [shares[i % ranks][i // ranks] for i in range(len(questions.prompts))]

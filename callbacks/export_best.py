@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from peft import PeftModel
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kinnari.export.folder import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -72,19 +72,17 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def write_export(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, state: Mapping[str, Tensor], folder: Path) -> None:
     """Write from the gathered tensors, since the model's own may be shards; the folder appears only when it is whole."""
-    work, before = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".before")
-    for leftover in (work, before):
-        shutil.rmtree(leftover, ignore_errors=True)
-    if isinstance(model, PeftModel):
-        # save_embedding_layers=False: the default asks the hub whether the vocabulary grew; ours never does.
-        model.save_pretrained(str(work), state_dict=dict(state), save_embedding_layers=False)
-    else:
-        _save_whole(model, state, work)
-    tokenizer.save_pretrained(work)
-    if folder.exists():
-        os.replace(folder, before)
-    os.replace(work, folder)
-    shutil.rmtree(before, ignore_errors=True)
+
+    def write(work: Path) -> None:
+        if isinstance(model, PeftModel):
+            # save_embedding_layers=False: the default asks the hub whether the vocabulary grew; ours never does.
+            model.save_pretrained(str(work), state_dict=dict(state), save_embedding_layers=False)
+            (work / "README.md").unlink(missing_ok=True)  # a form to fill in; task=export writes a card
+        else:
+            _save_whole(model, state, work)
+        tokenizer.save_pretrained(work)
+
+    written_whole(folder, write)
 
 
 def _save_whole(model: PreTrainedModel, state: Mapping[str, Tensor], folder: Path) -> None:

@@ -45,19 +45,20 @@ class Progress(pl.Callback):
             self._bar.start()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: list[Batch], batch_idx: int) -> None:
-        self._step_began = time.monotonic()
+        tuning: Any = pl_module.tuning
+        self._step_began, self._before = time.monotonic(), tuning.processed.trained
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
     ) -> None:
         now, self._steps = time.monotonic(), trainer.global_step
-        rate = batch[0]["step_tokens"] / max(now - self._step_began, 1e-9)
+        tuning: Any = pl_module.tuning
+        rate = (tuning.processed.trained - self._before) / max(now - self._step_began, 1e-9)
         # A moving average over about ten steps: single steps differ in length.
         self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
         if not trainer.is_global_zero:
             return
-        tuning: Any = pl_module.tuning
-        state = f"loss {tuning.last.loss:.4f}, {self._rate:,.0f} trained tokens/s, {self._left(now)} left"
+        state = f"loss {tuning.last.loss:.4f}, {self._rate:,.0f} {tuning.unit}/s, {self._left(now)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._steps, state=state)
         elif now - self._last_line >= self.every_s or self._steps == self._total:

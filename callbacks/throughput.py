@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from kinnari.strategies.microbatches import sum_over_ranks
 from kinnari.strategies.throughput import ModelFlops, TokenMeter, model_flops
-from kinnari.text.batches import Batch, padding_fraction
+from kinnari.text.batches import Batch
 
 
 class Throughput(pl.Callback):
@@ -41,14 +41,17 @@ class Throughput(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: list[Batch], batch_idx: int) -> None:
         now = time.perf_counter()
         self._began = now if self._ended is None else self._ended
+        tuning: Any = pl_module.tuning
+        self._before = tuning.processed
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
     ) -> None:
-        real, total = padding_fraction(batch)
-        # `step_tokens` counts all ranks already; a share of it makes the sum over ranks right.
-        trained = batch[0]["step_tokens"] / trainer.world_size
-        self.meter.add(real=real, total=total, trained=trained, seconds=time.perf_counter() - self._began)
+        tuning: Any = pl_module.tuning
+        real, total, trained = tuning.processed.since(self._before)
+        # trained tokens are of all ranks already; a share of them makes the sum over ranks right
+        seconds = time.perf_counter() - self._began
+        self.meter.add(real=real, total=total, trained=trained / trainer.world_size, seconds=seconds)
         if trainer.global_step % self.every_n_steps == 0:
             pl_module.log_dict(self._values(trainer), batch_size=1)
             self.meter = TokenMeter()

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from kinnari.functional.labels import IGNORED
+from kinnari.models.half_precision import guard_float16
 from kinnari.models.head import install_loss_head
 from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
 from kinnari.text.batches import Batch
@@ -29,6 +30,7 @@ class Seq2SeqSFT(pl.LightningModule):
         self.automatic_optimization = False
         self.model = model
         self.head = install_loss_head(model)
+        guard_float16(model)  # T5 overflows there, and a notebook's trainer may choose 16-mixed without our knowing
         self.tuning = FineTuning(settings or FineTuningSettings())
 
     def forward(self, batch: Batch) -> Tensor:

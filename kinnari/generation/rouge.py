@@ -1,6 +1,6 @@
-"""ROUGE-L for any script.
+"""ROUGE for any script.
 
-The usual tokeniser (`rouge_score`, and the default of torchmetrics) keeps [a-z0-9] alone: a perfect Thai answer scores 0. Here words
+The usual tokeniser (of `rouge_score`, and of torchmetrics) keeps [a-z0-9] alone: a perfect Thai answer scores 0. Here words
 are runs of letters and digits, and in scripts that put no spaces between words (Thai, Lao, Khmer, Burmese, Chinese, Japanese), and
 in Korean, whose particles cling to the word, every character is a token of its own, with the vowel and tone marks upon it.
 """
@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from torchmetrics.functional.text import rouge_score
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 _BY_CHARACTER = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f"
@@ -41,16 +41,27 @@ def rouge_tokens(text: str) -> list[str]:
     return tokens
 
 
-def rouge_l(answers: Sequence[str], references: Sequence[str]) -> list[float]:
-    """F-measure of the longest common subsequence, per answer, in [0, 1].
+class _Tokens:
+    """`rouge_tokens` in the form that rouge_score asks for."""
 
-    Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3.1.
+    tokenize = staticmethod(rouge_tokens)
+
+
+def rouge(answers: Sequence[str], references: Sequence[str], names: Sequence[str] = ROUGE) -> dict[str, list[float]]:
+    """F-measures in [0, 1], one per answer, by the reference implementation over `rouge_tokens`; `names` says which.
+
+    rouge1 and rouge2 count common single tokens and pairs, rougeL the longest common subsequence, rougeLsum the union of those of
+    the lines (equal to rougeL where there is one line). An answer or a reference without a token scores 0.
+
+    Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries"; the package rouge_score.
     """
-    scores = []
-    for answer, reference in zip(answers, references, strict=True):
-        if not rouge_tokens(answer) or not rouge_tokens(reference):
-            scores.append(0.0)
-            continue
-        found = rouge_score(answer, reference, rouge_keys="rougeL", normalizer=lambda text: text, tokenizer=rouge_tokens)
-        scores.append(float(found["rougeL_fmeasure"]))
-    return scores
+    from rouge_score.rouge_scorer import RougeScorer  # imports nltk, which takes a second
+
+    scorer = RougeScorer(list(names), tokenizer=_Tokens)
+    scores = [scorer.score(reference, answer) for answer, reference in zip(answers, references, strict=True)]
+    return {name: [score[name].fmeasure for score in scores] for name in names}
+
+
+def rouge_l(answers: Sequence[str], references: Sequence[str]) -> list[float]:
+    """F-measure of the longest common subsequence, per answer, in [0, 1]."""
+    return rouge(answers, references, ["rougeL"])["rougeL"]

@@ -7,7 +7,8 @@
 SentencePiece tokenizers (XGLM, Llama 2, T5) put a space before every string they are given, because one string was one
 sentence. Here it is put at the beginning of a row and after BOS alone, where decoding takes it away, and the one space that
 a cue ends with goes over to the answer: that is how the same text is tokenised in one run, and how these models met it in
-pre-training. Byte-level tokenizers get their pieces as they are.
+pre-training. T5's split at white space first and put a space before every word: for them all space between pieces is moved so,
+and none is left at the end. Byte-level tokenizers get their pieces as they are.
 
 A control token typed by a user is never that token: not where the tokenizer would recognise it (`encode_special_tokens`),
 nor where a unigram model holds it as an ordinary word.
@@ -39,7 +40,7 @@ class PieceTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._backend, self.prefixes_spaces = _mid_text_backend(tokenizer)
+        self._backend, self.prefixes_spaces, self._splits_at_spaces = _mid_text_backend(tokenizer)
         self._fixed: dict[tuple[str, str], list[int]] = {}
         added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         named = dict(zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True))
@@ -68,6 +69,8 @@ class PieceTokenizer:
         """Segments whose texts carry the spaces a SentencePiece tokenizer needs; unchanged for all others."""
         if not self.prefixes_spaces or not segments:
             return segments
+        if self._splits_at_spaces:
+            return self._with_joined_words(segments)
         moved = list(segments)
         for i, segment in enumerate(moved):
             follower = moved[i + 1].kind if i + 1 < len(moved) else "answer"
@@ -78,6 +81,23 @@ class PieceTokenizer:
             if (i == 0 or moved[i - 1].kind == "bos") and self._begins_with_words(moved[i]):
                 moved[i] = moved[i]._replace(text=" " + moved[i].text)
         return moved
+
+    def _with_joined_words(self, segments: Sequence[Segment]) -> Sequence[Segment]:
+        """Segments without space at their ends, one space where a word begins: `a \\n`, `b` -> ` a`, ` b`."""
+        joined: list[Segment] = []
+        space = True  # a row begins with a word
+        for segment in segments:
+            words = segment.text.strip()
+            space = space or segment.text[:1].isspace()
+            if words:
+                begins = space and (segment.kind in FREE_TEXT or not self._control_names.match(words))
+                joined.append(segment._replace(text=f" {words}" if begins else words))
+                space = segment.text[-1:].isspace()
+            else:
+                # BOS and EOS have no text; an EOS in mid-row ends a turn, and a word begins after it
+                joined.append(segment._replace(text=""))
+                space = space or not segment.text
+        return joined
 
     def _begins_with_words(self, segment: Segment) -> bool:
         return bool(segment.text) and (segment.kind in FREE_TEXT or not self._control_names.match(segment.text))
@@ -121,25 +141,38 @@ class PieceTokenizer:
 
 
 # A copy of a backend is worth keeping: 256,000 words take seconds to copy.
-_COPIES: weakref.WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Tokenizer, bool]] = weakref.WeakKeyDictionary()
+_COPIES: weakref.WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Tokenizer, bool, bool]] = weakref.WeakKeyDictionary()
 
 
-def _mid_text_backend(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer | None, bool]:
-    """The tokenizer without the space it puts before every string, and whether decoding takes that space away again.
+def _mid_text_backend(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokenizer | None, bool, bool]:
+    """The tokenizer without the space it puts before every string, whether decoding takes that space away again, and whether it
+    splits at white space before it puts one (T5): then any run of white space is one space here.
 
     None for tokenizers that are not of the `tokenizers` library.
     """
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        return None, False
+        return None, False, False
     if tokenizer not in _COPIES:
         backend = tokenizer.backend_tokenizer
         normalizer, pre_tokenizer = _layout(backend.normalizer), _layout(backend.pre_tokenizer)
-        if _prefixes(normalizer) or _prefixes(pre_tokenizer):
+        prefixes = _prefixes(normalizer) | _prefixes(pre_tokenizer)
+        splits = "Metaspace" in prefixes and _splits_at_spaces(pre_tokenizer)
+        if prefixes:
             whole = json.loads(backend.to_str())
             whole["normalizer"], whole["pre_tokenizer"] = _without_prefix(normalizer), _without_prefix(pre_tokenizer)
+            if splits:
+                parts = [part for part in (whole["normalizer"], _ONE_SPACE) if part is not None]
+                whole["normalizer"] = {"type": "Sequence", "normalizers": parts}
             backend = Tokenizer.from_str(json.dumps(whole))
-        _COPIES[tokenizer] = backend, bool({"Metaspace", "Prepend"} & (_prefixes(normalizer) | _prefixes(pre_tokenizer)))
+        _COPIES[tokenizer] = backend, bool({"Metaspace", "Prepend"} & prefixes), splits
     return _COPIES[tokenizer]
+
+
+_ONE_SPACE = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
+
+
+def _splits_at_spaces(pre_tokenizer: Any) -> bool:
+    return isinstance(pre_tokenizer, dict) and any(part.get("type") == "WhitespaceSplit" for part in pre_tokenizer.get("pretokenizers", []))
 
 
 def _layout(part: Any) -> Any:
@@ -160,7 +193,9 @@ def _prefixes(node: Any) -> set[str]:
 
 def _without_prefix(node: Any) -> Any:
     if isinstance(node, list):
-        return [_without_prefix(child) for child in node if not (isinstance(child, dict) and child.get("type") == "Prepend")]
+        # what WhitespaceSplit would take away is the only sign of a word's beginning that is left
+        dropped = ("Prepend", "WhitespaceSplit") if "Metaspace" in _prefixes(node) else ("Prepend",)
+        return [_without_prefix(child) for child in node if not (isinstance(child, dict) and child.get("type") in dropped)]
     if not isinstance(node, dict):
         return node
     if node.get("type") == "Prepend":

@@ -21,8 +21,16 @@ _EOS = Segment("eos", "", False)
 
 
 def source_segments(template: Renderer, messages: Sequence[Message]) -> list[Segment]:
-    """What the encoder reads: the rendered prompt (earlier answers included, untrained) and one EOS."""
+    """What the encoder reads: the rendered prompt (earlier answers included, untrained) and one EOS.
+
+    A template ends turns with a new line, to part them from what follows; nothing follows the last one.
+    """
     segments = [Segment(s.kind, s.text, False) for s in template.render_prompt(messages) if s.kind != "eos"]
+    while segments and segments[-1].kind in ("template", "opening"):
+        last = segments.pop()
+        if text := last.text.rstrip():
+            segments.append(last._replace(text=text))
+            break
     return [*segments, _EOS]
 
 

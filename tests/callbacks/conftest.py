@@ -99,7 +99,7 @@ def fit(tmp_path: Path) -> Fit:
     """`fit(*callbacks, model=..., steps=4, **trainer_options)` trains the toy and returns the trainer."""
 
     def run(*callbacks: pl.Callback, model: PreTrainedModel | None = None, steps: int = 4, lr: float = 1e-2, **options: Any) -> pl.Trainer:
-        defaults: dict[str, Any] = {"logger": False, "num_sanity_val_steps": 0, "val_check_interval": 2}
+        defaults: dict[str, Any] = {"logger": False, "num_sanity_val_steps": 0, "val_check_interval": 2, "enable_checkpointing": False}
         trainer = pl.Trainer(
             accelerator="cpu",
             max_steps=steps,
@@ -109,7 +109,6 @@ def fit(tmp_path: Path) -> Fit:
             callbacks=list(callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
-            enable_checkpointing=False,
             default_root_dir=tmp_path,
             **{**defaults, **options},
         )

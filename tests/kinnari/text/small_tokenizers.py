@@ -5,7 +5,7 @@ import string
 from functools import cache
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerBase, XGLMTokenizer
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase, T5Tokenizer, XGLMTokenizer
 
 SENTENCES = [
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
@@ -22,7 +22,7 @@ def xglm() -> PreTrainedTokenizerBase:
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
     backend = Tokenizer(models.Unigram())
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    alphabet = sorted({c for s in SENTENCES for c in s} | set(string.printable[:95] + "\nÉéàèâîôç"))
+    alphabet = sorted({c for s in SENTENCES for c in s} | set(string.printable[:95] + "\nÉéàèâîôç질문맥락답변"))
     backend.train_from_iterator(
         SENTENCES * 20, trainers.UnigramTrainer(vocab_size=500, special_tokens=specials, unk_token="<unk>", initial_alphabet=alphabet)
     )
@@ -39,3 +39,18 @@ def llama() -> PreTrainedTokenizerBase:
     backend.train_from_iterator(SENTENCES * 20, trainers.BpeTrainer(vocab_size=700, special_tokens=specials))
     model = json.loads(backend.to_str())["model"]
     return LlamaTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+
+
+@cache
+def t5() -> PreTrainedTokenizerBase:
+    """SentencePiece unigram that splits at white space and puts a space before every word (T5, Flan-T5, mT5, umT5); no BOS."""
+    specials = ["<pad>", "</s>", "<unk>"]
+    words = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")])
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = words
+    alphabet = sorted({c for s in SENTENCES for c in s} | set(string.printable[:95]))
+    backend.train_from_iterator(
+        SENTENCES * 20, trainers.UnigramTrainer(vocab_size=500, special_tokens=specials, unk_token="<unk>", initial_alphabet=alphabet)
+    )
+    vocabulary = [(word, score) for word, score in json.loads(backend.to_str())["model"]["vocab"] if word not in specials]
+    return T5Tokenizer(vocab=[(word, 0.0) for word in specials] + vocabulary)

@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinnari.errors import ConfigError
-from kinnari.text.plan import BatchPlan, accumulation, pack, pack_evenly, temperature_weights
+from kinnari.text.plan import BatchPlan, accumulation, pack, pack_evenly, temperature_weights, two_sided_groups
 
 
 def plan(lengths, **changes):
     lengths = np.asarray(lengths)
     settings = {"global_size": 4, "micro_size": 2, "world_size": 1, "packing": "none", "capacity": 16, "seed": 0}
     weights = changes.pop("weights", np.ones(len(lengths)))
-    return BatchPlan(lengths=lengths, trained_counts=lengths - 1, weights=weights, **(settings | changes))
+    trained = changes.pop("trained_counts", lengths - 1)
+    return BatchPlan(lengths=lengths, trained_counts=trained, weights=weights, **(settings | changes))
 
 
 def members(share):
@@ -26,10 +27,11 @@ def members(share):
     micro=st.sampled_from([1, 2]),
     packing=st.sampled_from(["none", "length_grouped", "packed"]),
     seed=st.integers(0, 5),
+    seq2seq=st.booleans(),
 )
-def test_every_layout_trains_the_same_records_in_each_step(lengths, world, micro, packing, seed):
+def test_every_layout_trains_the_same_records_in_each_step(lengths, world, micro, packing, seed, seq2seq):
     reference = plan(lengths, global_size=8, micro_size=8, seed=seed)
-    other = plan(lengths, global_size=8, micro_size=micro, world_size=world, packing=packing, seed=seed)
+    other = plan(lengths, global_size=8, micro_size=micro, world_size=world, packing=packing, seed=seed, seq2seq=seq2seq)
 
     assert other.steps_per_epoch == reference.steps_per_epoch
     for step in range(reference.steps_per_epoch * 2):
@@ -52,6 +54,34 @@ def test_packed_rows_never_exceed_the_capacity_and_lose_nothing(lengths):
 
     assert all(sum(lengths[r] for r in row) <= 16 for row in rows)
     assert sorted(r for row in rows for r in row) == list(range(len(lengths)))
+
+
+def test_two_sided_groups_as_worked_by_hand():
+    # 0 begins; 2 pads it by 1 source and 6 target tokens, 1 would by 7 and 6
+    assert two_sided_groups(np.array([9, 2, 8]), np.array([1, 7, 7]), 2).tolist() == [0, 2, 1]
+
+
+def test_like_sources_with_like_targets_pad_less_than_like_totals():
+    """Source and target of 64 records know nothing of each other, in 8 micro-batches of 8."""
+    rng = np.random.default_rng(0)
+    sources, targets = rng.integers(1, 100, 64), rng.integers(1, 100, 64)
+
+    def padded(settings):
+        laid_out = plan(sources + targets, trained_counts=targets, global_size=64, micro_size=8, packing="length_grouped", **settings)
+        micros = [[r for row in micro for r in row] for micro in laid_out.share(0, 0)]
+        return sum(len(m) * (sources[m].max() + targets[m].max()) for m in micros) - int((sources + targets).sum())
+
+    assert padded({"seq2seq": True}) < 0.75 * padded({"seq2seq": False})
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_micro_batches_of_every_rank_are_the_groups(world):
+    # totals 18 17 16 15 in two kinds: long sources with short targets, and the reverse
+    sources, targets = np.array([16, 2, 14, 2]), np.array([2, 15, 2, 13])
+    laid_out = plan(sources + targets, trained_counts=targets, packing="length_grouped", seq2seq=True, world_size=world)
+
+    found = [sorted(r for row in micro for r in row) for rank in range(world) for micro in laid_out.share(0, rank)]
+    assert found == [[0, 2], [1, 3]]
 
 
 def test_best_fit_decreasing_fills_rows_as_worked_by_hand():

@@ -103,7 +103,7 @@ VICUNA = (
         ("glm", WITH_CONTEXT, "[CLS]Q[SEP]C[MASK]<|endoftext|><|startofpiece|>A<|endofpiece|>"),
         ("guanaco", TWO_TURNS, "<s>### Human: Q### Assistant: A</s>### Human: R### Assistant: B</s>"),
         ("plain_text", [assistant("A whole\ndocument.")], "A whole\ndocument.</s>"),
-        ("plain_seq2seq", WITH_CONTEXT, "Q\n\nC\nA</s>"),
+        ("plain_seq2seq", WITH_CONTEXT, "Q\n\nC\nA</s>\n"),
         (
             "chatml",
             WITH_SYSTEM,
