@@ -29,7 +29,7 @@ from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.logs import ignore_known_warnings
 from kinnari.tasks.recorder import RunRecorder
-from kinnari.tasks.sft import build_trainer
+from kinnari.tasks.training import build_trainer
 from kinnari.text.batches import Batch, padding_fraction
 
 

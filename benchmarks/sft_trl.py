@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from kinnari.functional.labels import IGNORED
-from kinnari.models.load import model_source
+from kinnari.models.source import model_source
 from kinnari.tasks import build
 
 # gradient checkpointing is TRL's default and costs time; a frozen base needs no float32 weights

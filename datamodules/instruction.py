@@ -169,9 +169,11 @@ class InstructionDataModule(pl.LightningDataModule):
         return DataLoader(steps, batch_size=None, shuffle=False)
 
     def validation_plan(self) -> BatchPlan:
-        """Held-out records sorted by length, one micro-batch per rank and step."""
-        order = np.argsort(-self.held_out_records.lengths, kind="stable")
-        return self._plan(self.held_out_records, self.micro_size * self.world_size, "none", fixed_order=order)
+        """Held-out records of like length together, one micro-batch per rank and step."""
+        block = self.micro_size * self.world_size
+        some = np.arange(len(self.held_out_records))
+        order = self._plan(self.held_out_records, block, "none", fixed_order=some).of_like_length(some)
+        return self._plan(self.held_out_records, block, "none", fixed_order=order)
 
     def planned_padding(self, packing: str, steps: int = 50) -> float:
         """Share of padding among the tokens the model would compute on with `packing`, over the first `steps` steps."""
@@ -210,6 +212,7 @@ class InstructionDataModule(pl.LightningDataModule):
             capacity=self.max_length,
             seed=self.seed,
             fixed_order=fixed_order,
+            seq2seq=self.seq2seq,
         )
 
     def _tell_losses(self, prepared: Prepared) -> None:

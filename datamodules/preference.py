@@ -50,6 +50,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         max_length: pairs one of whose conversations has more tokens are left out; None keeps all.
         held_out_fraction, held_out_most: prompts to hold out; without a fraction `held_out_most` of them, where groups allow.
         near_duplicates: prompts at least this alike count as one when the sides are told apart; None: only equal ones.
+        answers_alone: rows hold the answers without their prompts.
         global_size: pairs per optimizer step over all ranks; micro_size: pairs per forward on one rank.
         seed: of the split, of the order of training, and of `limit` where a source has no `limit_seed`.
         world_size, rank: data-parallel ranks; only rank 0 shows progress and logs.
@@ -77,6 +78,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         held_out_fraction: float | None = 0.05,
         held_out_most: int = 1000,
         near_duplicates: float | None = 0.8,
+        answers_alone: bool = False,
         global_size: int = 16,
         micro_size: int = 4,
         seed: int = 42,
@@ -95,7 +97,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.held_out_pairs = PairTable([])
         self.train_records: PairRecords | None = None
         self.held_out_records: PairRecords | None = None
-        self.global_size, self.micro_size = global_size, micro_size
+        self.global_size, self.micro_size, self.answers_alone = global_size, micro_size, answers_alone
         self.world_size, self.num_workers, self.folder = world_size, num_workers, folder
         self.plan: BatchPlan | None = None
         self._ready = False
@@ -223,7 +225,8 @@ class PreferenceDataModule(pl.LightningDataModule):
         table = PairTable(prompts, self.construction, self.most_pairs)
         if self.tokenizer is None or self.template is None:
             return table, None
-        records = encode_pairs(table, SegmentEncoder(self.tokenizer), self.template, show=self.rank == 0)
+        encoder = SegmentEncoder(self.tokenizer)
+        records = encode_pairs(table, encoder, self.template, answers_alone=self.answers_alone, show=self.rank == 0)
         most = self.max_length
         long = [] if most is None else np.flatnonzero(records.lengths > most).tolist()
         for i in long:

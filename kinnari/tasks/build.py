@@ -17,7 +17,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
-from kinnari.models.load import check_vocabulary, load_model, load_tokenizer
+from kinnari.models.half_precision import guard_float16
+from kinnari.models.load import load_model, load_tokenizer, read_config
+from kinnari.models.placement import Placement, free_memory
+from kinnari.models.positions import check_max_length
+from kinnari.models.source import model_source
 from kinnari.models.spec import ModelSpec
 from kinnari.preparation.pipeline import PreparedSource
 from kinnari.preparation.store import default_root
@@ -25,7 +29,8 @@ from kinnari.strategies.fine_tuning import FineTuningSettings
 from kinnari.strategies.parallel import build_strategy
 from kinnari.strategies.precision import COMPUTE_DTYPES, resolve_precision, weight_dtype
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
-from kinnari.tasks.rules import parallel_name
+from kinnari.tasks.model_rules import ranks_per_node
+from kinnari.tasks.rules import parallel_name, world_size
 from kinnari.text.chat_template import ChatTemplate
 from kinnari.text.template import Renderer, Template
 from kinnari.text.truncation import Limits
@@ -67,7 +72,7 @@ def parts(cfg: DictConfig) -> Parts:
         precision=precision,
         weights=weight_dtype(spec.dtype, tuned.name, precision),
         packing=resolve_packing(cfg),
-        world_size=cfg.hw.devices * cfg.hw.num_nodes,
+        world_size=world_size(cfg),
     )
 
 
@@ -112,6 +117,12 @@ def tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(spec)
 
 
+def find_weights(cfg: DictConfig) -> None:
+    """Download, convert and look through the weights' files before anything slow, so that what is wrong with them is told at once."""
+    spec = model_spec(cfg)
+    check_max_length(read_config(spec, model_source(spec, seed=cfg.seed)), cfg.model.max_length)
+
+
 def sources(cfg: DictConfig) -> dict[str, Any]:
     """The sources of `data=` by the names they have there, which are theirs unless they say otherwise: so one class may stand twice."""
     found: dict[str, Any] = {}
@@ -125,8 +136,8 @@ def sources(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1) -> Any:
-    """The task's datamodule over all sources of `data=`; of a type that only the surface knows."""
+def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1, **options: Any) -> Any:
+    """The task's datamodule over all sources of `data=`; of a type that only the surface knows. `options` are those of its own."""
     return get_class(cfg.task.datamodule)(
         sources=sources(cfg),
         tokenizer=tokenizer,
@@ -149,6 +160,34 @@ def datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 
         workers=cfg.preparation.workers,
         cache_dir=prepared_folder(cfg),
         folder=Path(cfg.output_dir) / "data",
+        **options,
+    )
+
+
+def preference_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, rank: int = 0, world_size: int = 1, **options: Any) -> Any:
+    """The datamodule of pairs over all sources of `data=`; `options` for what a task adds."""
+    if cfg.cleaning.steps:
+        raise ConfigError(
+            "cleaning= is for conversations; answers of a ranking are cleaned by the steps of their source. Use cleaning=none and "
+            "data.NAME.steps."
+        )
+    return get_class(cfg.task.pairs_datamodule)(
+        sources=sources(cfg),
+        tokenizer=tokenizer,
+        template=template(cfg, tokenizer),
+        construction=cfg.task.construction,
+        most_pairs=cfg.task.pairs_per_prompt,
+        max_length=cfg.model.max_length,
+        held_out_fraction=cfg.held_out.fraction,
+        held_out_most=cfg.held_out.most,
+        near_duplicates=near_duplicates(cfg, auto=0.8),
+        global_size=cfg.batch.global_size,
+        micro_size=cfg.batch.micro_size,
+        seed=cfg.seed,
+        world_size=world_size,
+        rank=rank,
+        num_workers=cfg.batch.num_workers,
+        **options,
     )
 
 
@@ -168,8 +207,9 @@ def tuned_model(cfg: DictConfig, parts: Parts, tokenizer: PreTrainedTokenizerBas
     """Weights loaded in an explicit dtype, with adapters where the tuning has them; in eval mode."""
     torch.manual_seed(cfg.seed)  # adapters are drawn at random
     quantization = quantization_config(parts.tuning, parts.compute, parts.sharded)
-    model = load_model(parts.spec, dtype=parts.weights, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
-    check_vocabulary(model, tokenizer)
+    model = load_model(
+        parts.spec, dtype=parts.weights, quantization=quantization, device=local_device(cfg), placement=placement(cfg), seed=cfg.seed
+    )
     return apply_tuning(model, parts.tuning, parts.spec)
 
 
@@ -177,6 +217,17 @@ def load_for_training(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, Pre
     """The model as `strategy/tuning=` trains it, and its tokenizer: for a notebook with a `pl.Trainer` of its own."""
     tokens = tokenizer(cfg)
     return tuned_model(cfg, parts(cfg), tokens), tokens
+
+
+def placement(cfg: DictConfig) -> Placement | None:
+    """How one process spreads one model over its devices; None where each device has a process of its own."""
+    device_map = plain(cfg.strategy.parallel).get("device_map")
+    if device_map is None:
+        return None
+    limits = plain(cfg.strategy.parallel).get("max_memory")
+    if limits is None:
+        limits = free_memory(cfg.hw.devices) if isinstance(device_map, str) else {}
+    return Placement(device_map=device_map, max_memory=limits)
 
 
 def local_device(cfg: DictConfig) -> torch.device:
@@ -189,10 +240,11 @@ def local_device(cfg: DictConfig) -> torch.device:
 def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """The model with `model.adapter` if one is named, ready to answer on one device."""
     derived, tokens = parts(cfg), tokenizer(cfg)
-    quantization = quantization_config(derived.tuning, derived.compute, sharded=False)
+    places = placement(cfg)
+    quantization = quantization_config(derived.tuning, derived.compute, sharded=False, offloads=places is not None and places.offloads)
     dtype = weight_dtype(derived.spec.dtype, "lora", derived.precision)
-    model: Any = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), seed=cfg.seed)
-    check_vocabulary(model, tokens)
+    model: Any = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), placement=places, seed=cfg.seed)
+    guard_float16(model)
     if cfg.model.adapter is not None:
         model = apply_tuning(model, derived.tuning, derived.spec)
         assert isinstance(model, PeftModel)
@@ -225,11 +277,11 @@ def lightning_module(cfg: DictConfig, parts: Parts, model: PreTrainedModel | Pef
 
 def strategy(cfg: DictConfig, parts: Parts) -> pl.strategies.Strategy:
     """The parallel strategy of this rank."""
-    options = {k: v for k, v in plain(cfg.strategy.parallel).items() if k != "name"}
+    options = {k: v for k, v in plain(cfg.strategy.parallel).items() if k not in ("name", "device_map", "max_memory")}
     return build_strategy(
         parts.parallel,
         accelerator=cfg.hw.accelerator,
-        devices=cfg.hw.devices,
+        devices=ranks_per_node(cfg),
         num_nodes=cfg.hw.num_nodes,
         precision=parts.precision,
         gradient_clip=cfg.trainer.gradient_clip,

@@ -19,10 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from kinnari.errors import ConfigError
 from kinnari.preparation.card import PICTURE, data_card, to_markdown
 from kinnari.preparation.histogram import histogram_svg
 from kinnari.preparation.pipeline import Prepared
@@ -101,23 +99,7 @@ def _row(conversation: Conversation) -> dict[str, Any]:
 def _pairs(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     tokenizer = build.tokenizer(cfg)
-    data: Any = get_class(cfg.task.pairs_datamodule)(
-        sources=build.sources(cfg),
-        tokenizer=tokenizer,
-        template=build.template(cfg, tokenizer),
-        construction=cfg.task.construction,
-        most_pairs=cfg.task.pairs_per_prompt,
-        max_length=cfg.model.max_length,
-        held_out_fraction=cfg.held_out.fraction,
-        held_out_most=cfg.held_out.most,
-        near_duplicates=build.near_duplicates(cfg, auto=0.8),
-        seed=cfg.seed,
-    )
-    if cfg.cleaning.steps:
-        raise ConfigError(
-            "cleaning= is for conversations; answers of a ranking are cleaned by the steps of their source. Use cleaning=none and "
-            "data.NAME.steps."
-        )
+    data = build.preference_datamodule(cfg, tokenizer)
     data.setup()
     counts = {name: write_pairs(table, folder / file) for name, (table, file) in _files(data).items()}
     with open(folder / "rejects.jsonl", "w", encoding="utf-8") as out:

@@ -14,7 +14,7 @@ from kinnari.strategies.microbatches import sum_over_ranks
 from kinnari.strategies.optimizer_step import StepTotals
 from kinnari.strategies.throughput import TokenMeter
 from kinnari.tasks.interruption import StopRequest
-from kinnari.text.batches import Batch, padding_fraction
+from kinnari.text.batches import Batch
 
 
 class RunRecorder(pl.Callback):
@@ -24,7 +24,7 @@ class RunRecorder(pl.Callback):
         answer: () -> answers of the model to fixed prompts, called on all ranks before and after training; None for none.
     """
 
-    _KEPT = ("loss_curve", "loss_before", "answers_before", "_validated_step")
+    _KEPT: tuple[str, ...] = ("loss_curve", "loss_before", "answers_before", "_validated_step")
 
     def __init__(self, answer: Callable[[], list[str]] | None) -> None:
         self.answer = answer
@@ -49,19 +49,26 @@ class RunRecorder(pl.Callback):
             self.answers_before = self.answer()
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: list[Batch], index: int) -> None:
-        self._began = time.perf_counter()
+        self._began, self._before = time.perf_counter(), module.tuning.processed
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: list[Batch], index: int) -> None:
         # One small collective a step: token counts of all ranks, and whether any of them was asked to stop. A signal may reach
         # the ranks in different steps; they must stop after the same one.
-        counts = torch.tensor([*padding_fraction(batch), float(self.stop.made)], dtype=torch.float64)
+        tuning: Any = module.tuning
+        real, total, trained = tuning.processed.since(self._before)
+        counts = torch.tensor([real, total, float(self.stop.made)], dtype=torch.float64)
         real, total, stop = sum_over_ranks(trainer.strategy, counts).tolist()
         seconds = time.perf_counter() - self._began
-        self.meter.add(real=int(real), total=int(total), trained=batch[0]["step_tokens"], seconds=seconds)
-        self.loss_curve.append(module.tuning.last.loss)
+        self.meter.add(real=int(real), total=int(total), trained=trained, seconds=seconds)
+        self.loss_curve += self.losses_of(module)
         if stop:
             self.interrupted = True
             trainer.should_stop = True
+
+    def losses_of(self, module: pl.LightningModule) -> list[float]:
+        """Losses of the optimizer steps of a training item."""
+        tuning: Any = module.tuning
+        return [tuning.last.loss]
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validation = module.tuning.validation

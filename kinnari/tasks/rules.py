@@ -15,23 +15,32 @@ from omegaconf import DictConfig, OmegaConf
 from kinnari.errors import ConfigError
 from kinnari.tasks.config_errors import missing_value
 from kinnari.tasks.data_rules import check_preparation, check_seed, check_sources
+from kinnari.tasks.export_rules import check_checkpoint_section, check_export
+from kinnari.tasks.model_rules import (
+    check_added_tokens,
+    check_no_offloading_in_training,
+    check_offloaded_bits,
+    check_placement,
+    ranks_per_node,
+)
 from kinnari.text.plan import PACKINGS, accumulation
 from kinnari.text.template import LossOn
 from kinnari.text.truncation import Truncation
 
 Config = Mapping[str, Any]
 
-PARALLELS = ("single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+PARALLELS = ("single", "ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
-TRAINING_TASKS = ("sft",)
+TRAINING_TASKS = ("sft", "reward", "ppo", "dpo")
 _SECTIONS = ("model", "strategy", "hw", "data", "cleaning", "optimizer", "scheduler", "generation", "callbacks", "logger", "trainer",
-             "task", "batch", "limits", "mixing", "held_out", "preparation", "preflight", "checkpoint")  # fmt: skip
+             "task", "batch", "limits", "mixing", "held_out", "preparation", "preflight", "export")  # fmt: skip
 
 
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first rule that `cfg` breaks."""
     unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
     _sections_are_mappings(unresolved)
+    check_checkpoint_section(unresolved)
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     _nothing_is_missing(values)
     for rule in _RULES:
@@ -65,7 +74,7 @@ def resolve_parallel(name: str, devices: int, num_nodes: int) -> str:
 
 
 def _ranks(c: Config) -> int:
-    return int(c["hw"]["devices"]) * int(c["hw"]["num_nodes"])
+    return ranks_per_node(c) * int(c["hw"]["num_nodes"])
 
 
 def _parallel(c: Config) -> str:
@@ -276,7 +285,7 @@ def _packing(c: Config) -> None:
     why = (
         "an encoder-decoder reads one question per row"
         if model["architecture"] == "seq2seq"
-        else "its position bias (ALiBi) is counted over the whole row and cannot restart within it"
+        else "model.packing=none says that nothing keeps records in one row of it apart"
     )
     raise ConfigError(
         f"packing=packed with model={model['name']}: {why}, so records sharing a row would change each other. Use "
@@ -314,7 +323,8 @@ def _number_of_devices(c: Config) -> None:
         raise ConfigError(
             f"strategy/parallel=single runs on one device, but hw.devices={hw['devices']} x "
             f"hw.num_nodes={hw['num_nodes']} are {ranks}. "
-            "Use strategy/parallel=auto or ddp, or hw.devices=1 hw.num_nodes=1."
+            "Use strategy/parallel=auto or ddp, or hw.devices=1 hw.num_nodes=1; or let one process spread one model over all GPUs with "
+            "strategy.parallel.device_map=balanced."
         )
     if ranks > 1 or name == "single" or (name.startswith("deepspeed") and hw["accelerator"] == "gpu"):
         return  # DeepSpeed on one GPU still makes sense: it can keep optimizer state in host memory
@@ -354,7 +364,7 @@ def _offloading(c: Config) -> None:
         raise ConfigError(
             f"strategy.parallel.{asked[0]}=true with strategy/parallel={parallel}: only DeepSpeed keeps parts of the "
             "run in host memory "
-            "here. Use strategy/parallel=deepspeed_zero3 (or deepspeed_zero2 with offload_optimizer)."
+            "here. Use strategy/parallel=deepspeed_zero3 (or deepspeed_zero1 or deepspeed_zero2 with offload_optimizer)."
         )
 
 
@@ -368,6 +378,9 @@ _RULES: tuple[Callable[[Config], None], ...] = (
     _known_names,
     check_sources,
     check_preparation,
+    check_export,
+    check_placement,
+    check_offloaded_bits,
     _adapter,
     _precision,
     _attention,
@@ -375,6 +388,8 @@ _RULES: tuple[Callable[[Config], None], ...] = (
 _TRAINING_RULES: tuple[Callable[[Config], None], ...] = (
     _training_sizes,
     _number_of_devices,
+    check_no_offloading_in_training,
+    check_added_tokens,
     _quantised_weights,
     _optimizer_state,
     _offloading,

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kinnari.errors import ConfigError, RankFailed
+from kinnari.errors import ConfigError, ExportRejected, RankFailed
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
 from kinnari.tasks.rules import check, parallel_name
 
@@ -100,7 +100,9 @@ def run_task(cfg: DictConfig) -> dict[str, Any]:
         result = get_method(cfg.task._target_)(cfg)
     except BaseException as problem:
         if first:
-            write_result(cfg, "failed", time.monotonic() - began, {"error": f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS]})
+            measured = problem.measured if isinstance(problem, ExportRejected) else {}
+            told = {**measured, "status": "failed", "error": f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS]}
+            write_result(cfg, "failed", time.monotonic() - began, told)
         raise
     finally:
         # Training waits with SIGTERM until its step has ended; that must not go on after it, least of all in the next trial.

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
 
-from kinnari.errors import ConfigError
+from kinnari.errors import ExportRejected
 from kinnari.generation.sampler import answer_end, chat_prompts, generate
-from kinnari.strategies.checkpoint_io import checkpoint_step, is_intact, latest_intact
 from kinnari.strategies.parallel import cluster_environment
-from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
 from kinnari.tasks.export import write_folders
-from kinnari.tasks.interruption import leave_signals_to_us
-from kinnari.tasks.latest_checkpoints import LatestCheckpoints, checkpoint_name
 from kinnari.tasks.preflight import preflight
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
-from kinnari.tasks.result import thin
+from kinnari.tasks.training import build_trainer, curve_and_speed, fit, planned_steps
 from kinnari.text.conversation import Conversation
 
 log = logging.getLogger(__name__)
+
+PROBED = 4  # held-out conversations on which the merged model is compared with the trained one
 
 
 def sft(cfg: DictConfig) -> dict[str, Any]:
@@ -36,10 +30,11 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
 
     Raises:
         ConfigError: data or weights cannot be used.
-        RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
+        RunStopped: the loss stayed non-finite, a checkpoint could not be written, or the merged model is not the trained one.
     """
     parts = build.parts(cfg)
     tokenizer = build.tokenizer(cfg)
+    build.find_weights(cfg)
     data = build.datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size)
     data.setup()
     checked = preflight(data, cfg.preflight.records, cfg.seed, data.folder / "preflight.html") if data.rank == 0 else None
@@ -56,134 +51,30 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         cfg.batch.global_size,
         f"{trainable:,}",
     )
-    resume_from = checkpoint_to_resume(cfg)
-    if trainer.is_global_zero:
-        clear_way(checkpoint_folder(cfg), None if resume_from is None else checkpoint_step(resume_from))
-    with recorder.stop:
-        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
-        save_latest(cfg, trainer)
-    finished = not recorder.interrupted
+    finished = fit(cfg, trainer, module, data, recorder)
     result = {
         "status": "done" if finished else "interrupted",
+        # what callbacks measured in the last validation, such as val/rougeL
+        **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
         **curve_and_speed(recorder),
         "trainable_parameters": trainable,
         "total_parameters": total,
         "steps": trainer.global_step,
         "data": data.counts() | {"cut": data.train_records.num_cut + data.held_out_records.num_cut},
         "preflight": checked and vars(checked),
+        "precision": parts.precision,
     }
     state = trainer.strategy.lightning_module_state_dict()
     if finished and trainer.is_global_zero:
-        probe = torch.tensor([data.train_records[0][0][:64].tolist()])
-        result |= write_folders(cfg, parts, tokenizer, state, Path(cfg.output_dir), merged=cfg.task.export_merged, probe=probe)
+        try:
+            result |= write_folders(cfg, state, result, [c for c, _ in zip(data.held_out_conversations, range(PROBED), strict=False)])
+        except ExportRejected as problem:
+            problem.measured = result | problem.measured  # the training itself is done and measured
+            raise
         result["samples"] = samples(cfg, data, recorder)
         print_report(result)
     trainer.strategy.barrier()
     return result
-
-
-def planned_steps(cfg: DictConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps of the whole run."""
-    if cfg.trainer.max_steps is not None:
-        return int(cfg.trainer.max_steps)
-    return int(cfg.trainer.max_epochs) * steps_per_epoch
-
-
-def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, total_steps: int, steps_per_epoch: int) -> pl.Trainer:
-    """The Lightning trainer: one dataloader item is one optimizer step, so it accumulates nothing itself."""
-    torch.set_float32_matmul_precision("high" if cfg.hw.tf32 else "highest")
-    interval = min(cfg.trainer.validate_every_n_steps or steps_per_epoch, total_steps)
-    trainer = pl.Trainer(
-        accelerator=cfg.hw.accelerator,
-        devices=cfg.hw.devices,
-        num_nodes=cfg.hw.num_nodes,
-        strategy=build.strategy(cfg, parts),
-        max_steps=total_steps,
-        max_epochs=-1,
-        val_check_interval=interval,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=-1,  # the whole held-out set, before the first step: the loss before training
-        log_every_n_steps=cfg.trainer.log_every_n_steps,
-        logger=build.loggers(cfg),
-        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg, interval, total_steps)],
-        use_distributed_sampler=False,  # the batch plan knows the ranks
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=cfg.output_dir,
-    )
-    return leave_signals_to_us(trainer)
-
-
-def checkpoint_folder(cfg: DictConfig) -> Path:
-    """Where the checkpoints of a run lie."""
-    return Path(cfg.output_dir) / "checkpoints"
-
-
-def checkpoints(cfg: DictConfig, interval: int, total_steps: int) -> list[pl.Callback]:
-    """The best checkpoint where something is held out, and the latest few, which hold what the best came to."""
-    folder = checkpoint_folder(cfg)
-    latest = LatestCheckpoints(folder, cfg.checkpoint.every_n_steps, cfg.checkpoint.keep, interval, total_steps)
-    best = ModelCheckpoint(
-        dirpath=folder / "best",
-        filename="step_{step:08d}",
-        auto_insert_metric_name=False,
-        monitor="val/loss",
-        mode="min",
-        save_top_k=1,
-        enable_version_counter=False,
-    )
-    return [best, latest]
-
-
-def checkpoint_to_resume(cfg: DictConfig) -> str | None:
-    """The checkpoint that `checkpoint.resume` means, or None to start from the beginning.
-
-    Raises:
-        ConfigError: if a named file does not exist.
-    """
-    resume = cfg.checkpoint.resume
-    if resume is None:
-        return None
-    if resume != "auto":
-        if not Path(resume).is_file():
-            raise ConfigError(f"checkpoint.resume={resume} is not a file; give a .ckpt file, or auto for the latest in output_dir.")
-        if not is_intact(resume):
-            raise ConfigError(f"checkpoint.resume={resume} is torn (incomplete or damaged), or no checkpoint; give the one before it.")
-        return str(resume)
-    found = latest_intact(checkpoint_folder(cfg))
-    log.info("resuming from %s", found) if found else log.info("no checkpoint in %s: starting anew", checkpoint_folder(cfg))
-    return None if found is None else str(found)
-
-
-def clear_way(folder: Path, resumed_step: int | None) -> None:
-    """Set aside checkpoints of an earlier run that are further than this one: `auto` would take the highest step for this run's.
-
-    Files that a killed process left half written are removed.
-
-    Args:
-        folder: checkpoints of this run; may be missing.
-        resumed_step: the step this run goes on from, None for the beginning.
-    """
-    for half_written in folder.glob(".*.ckpt.*.tmp"):
-        half_written.unlink()
-    if resumed_step is None:
-        foreign = [path for path in (*folder.glob("*.ckpt"), folder / "best") if path.exists()]
-    else:
-        foreign = [path for path in folder.glob("*.ckpt") if (checkpoint_step(path) or 0) > resumed_step]
-    if not foreign:
-        return
-    aside = next(place for i in itertools.count(1) if not (place := folder.with_name(f"{folder.name}_before_{i}")).exists())
-    aside.mkdir()
-    for path in foreign:
-        path.rename(aside / path.name)
-    log.warning("checkpoints of an earlier run were in %s; they are now in %s", folder, aside)
-
-
-def save_latest(cfg: DictConfig, trainer: pl.Trainer) -> None:
-    """A checkpoint of the step the run stopped at, unless there is one."""
-    path = checkpoint_folder(cfg) / checkpoint_name(trainer.global_step)
-    if not trainer.strategy.broadcast(path.is_file()):
-        trainer.save_checkpoint(path)
 
 
 def answerer(cfg: DictConfig, parts: build.Parts, data: pl.LightningDataModule, module: pl.LightningModule) -> Any:
@@ -205,29 +96,6 @@ def sampled(cfg: DictConfig, data: pl.LightningDataModule) -> list[Conversation]
     """The held-out conversations whose questions are answered before and after, each question once."""
     by_question = {c.question: c for c in reversed(data.held_out_conversations)}
     return list(reversed(by_question.values()))[: cfg.task.samples]
-
-
-def curve_and_speed(recorder: RunRecorder) -> dict[str, Any]:
-    """The measurements of the training loop."""
-    before, after = recorder.loss_before, recorder.validation
-    return {
-        "val/loss": after and after.loss,
-        "val/loss_before": before,
-        "val/loss_after": after and after.loss,
-        "val/perplexity_before": perplexity_of(before),
-        "val/perplexity_after": perplexity_of(after and after.loss),
-        "val/token_accuracy": after and after.token_accuracy,
-        "train/tokens_per_second": recorder.meter.tokens_per_second,
-        "train/trained_tokens_per_second": recorder.meter.trained_tokens_per_second,
-        "padding_fraction": recorder.meter.padding_fraction,
-        "peak_memory_gib": peak_memory_gib(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-        "loss_curve": thin(recorder.loss_curve),
-    }
-
-
-def perplexity_of(loss: float | None) -> float | None:
-    """exp of a mean loss in nats; None where there is no loss."""
-    return None if loss is None else float(torch.tensor(loss).exp())
 
 
 def samples(cfg: DictConfig, data: pl.LightningDataModule, recorder: RunRecorder) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from kinnari.text.plan import BatchPlan, MicroBatch
 from kinnari.text.progress import progress_line
 from kinnari.text.records import FlatRecords, Tokens, flatten
 from kinnari.text.template import Renderer
-from kinnari.text.tokens import SegmentEncoder
+from kinnari.text.tokens import EncodedRows, SegmentEncoder
 
 PAIRS_AT_A_TIME = 1024
 
@@ -61,8 +61,14 @@ class PairRecords:
         return PairRecords(flatten(tokens, [self.rows.record_ids[r] for r in rows], [self.rows.sources[r] for r in rows], {}))
 
 
-def encode_pairs(table: PairTable, encoder: SegmentEncoder, template: Renderer, *, show: bool = False) -> PairRecords:
-    """Tokens of all pairs of a table; of each row the last answer with its end is marked as trained."""
+def encode_pairs(
+    table: PairTable, encoder: SegmentEncoder, template: Renderer, *, answers_alone: bool = False, show: bool = False
+) -> PairRecords:
+    """Tokens of all pairs of a table; of each row the last answer with its end is marked as trained.
+
+    Args:
+        answers_alone: leave the prompts out, but for a BOS that begins every row.
+    """
     ids: list[np.ndarray] = []
     trained: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
@@ -70,9 +76,10 @@ def encode_pairs(table: PairTable, encoder: SegmentEncoder, template: Renderer, 
         for start in range(0, len(table), PAIRS_AT_A_TIME):
             sides = [side for pair in table[start : start + PAIRS_AT_A_TIME] for side in (pair.chosen, pair.rejected)]
             encoded = encoder.encode_rows([template.render(side.messages, "last_answer") for side in sides])
-            ids.append(encoded.ids)
-            trained.append(encoded.trained)
-            lengths.append(np.diff(encoded.offsets))
+            kept = _kept(encoded, encoder.tokenizer.bos_token_id) if answers_alone else np.ones(len(encoded.ids), bool)
+            ids.append(encoded.ids[kept])
+            trained.append(encoded.trained[kept])
+            lengths.append(np.add.reduceat(kept, encoded.offsets[:-1], dtype=np.int64))
             advance(start + len(sides) // 2)
     rows = [(table.prompts[n], f"{i}-{j}") for n, i, j in table.places.tolist() for _ in (0, 1)]
     names = [f"{ranked.record_id}/{places}" for ranked, places in rows]
@@ -81,6 +88,14 @@ def encode_pairs(table: PairTable, encoder: SegmentEncoder, template: Renderer, 
     flags[offsets[:-1]] = False  # the first token of a row has no predecessor
     flat = np.concatenate([np.zeros(0, np.int32), *ids])
     return PairRecords(FlatRecords(flat, flags, offsets, names, [ranked.source for ranked, _ in rows]))
+
+
+def _kept(encoded: EncodedRows, bos_id: int | None) -> np.ndarray:
+    """[total] bool: the tokens of answers, and a BOS at the beginning of a row."""
+    kept = encoded.trained.copy()
+    starts = encoded.offsets[:-1]
+    kept[starts] |= encoded.ids[starts] == (-1 if bos_id is None else bos_id)
+    return kept
 
 
 def collate_pairs(micro: MicroBatch, records: PairRecords, pad_id: int, step_pairs: int) -> Batch:

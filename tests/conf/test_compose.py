@@ -32,7 +32,8 @@ def _open_values(content: object, name: str) -> list[str]:
 
 # What an option cannot be composed without.
 NEEDS = {f"data={f.stem}": _open_values(yaml.safe_load(f.read_text("utf-8")), "data") for f in (conf_folder() / "data").glob("*.yaml")}
-NEEDS["task=export"] = ["task.checkpoint=RUN"]
+NEEDS["task=recover"] = ["task.delta=DELTA"]
+NEEDS["task=export"] = ["checkpoint=RUN"]
 for file in (conf_folder() / "experiment").glob("*.yaml"):
     chosen = next((d["override /data"] for d in yaml.safe_load(file.read_text("utf-8"))["defaults"] if "override /data" in d), [])
     NEEDS[f"experiment={file.stem}"] = [override for name in chosen for override in NEEDS[f"data={name}"]]
@@ -96,25 +97,25 @@ def test_every_target_can_be_imported():
 # --- strategies x machines ------------------------------------------------------------------------------------------------
 
 TUNINGS = ("full", "lora", "qlora", "lora_int8")
-PARALLELS = ("auto", "single", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+PARALLELS = ("auto", "single", "ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
 # + runs, - refused; columns as PARALLELS.
 SEVERAL_DEVICES = """
-    full       + - + + + +
-    lora       + - + + + +
-    qlora      + - + + + +
-    lora_int8  + - + - + -
+    full       + - + + + + +
+    lora       + - + + + + +
+    qlora      + - + + + + +
+    lora_int8  + - + - + + -
 """
 ONE_GPU = """
-    full       + + - - + +
-    lora       + + - - + +
-    qlora      + + - - + +
-    lora_int8  + + - - + -
+    full       + + - - + + +
+    lora       + + - - + + +
+    qlora      + + - - + + +
+    lora_int8  + + - - + + -
 """
 ONE_CPU = """
-    full       + + - - - -
-    lora       + + - - - -
-    qlora      + + - - - -
-    lora_int8  + + - - - -
+    full       + + - - - - -
+    lora       + + - - - - -
+    qlora      + + - - - - -
+    lora_int8  + + - - - - -
 """
 
 

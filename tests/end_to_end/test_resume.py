@@ -126,7 +126,7 @@ def test_torn_checkpoints_are_passed_over_and_refused_by_name(saved, tmp_path):
 def test_a_finished_run_resumed_changes_nothing_and_one_begun_anew_sets_its_checkpoints_aside(saved, tmp_path):
     overrides, single, _ = saved
     again = finish(copy_of(single, tmp_path / "again").folder, *overrides, "checkpoint.resume=auto")
-    for metric in ("status", "steps", "val/loss", "val/loss_before", "loss_curve", "merge/greedy_agreement"):
+    for metric in ("status", "steps", "val/loss", "val/loss_before", "loss_curve", "greedy_agreement"):
         assert again.result()[metric] == single.result()[metric], metric
     anew = finish(again.folder, *overrides, "trainer.max_steps=2")
     assert anew.steps_saved() == [1, 2]

@@ -1,0 +1,96 @@
+"""Prompts for rollouts: the questions of any mix of instruction sources, a fresh share of them in every iteration."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.instruction import InstructionDataModule
+from kinnari.errors import ConfigError
+from kinnari.generation.sampler import chat_prompts
+from kinnari.text.prompts import Prompt, PromptShare
+from kinnari.text.steps import StepSampler
+
+log = logging.getLogger(__name__)
+
+
+class PromptDataModule(InstructionDataModule):
+    """The conversations of an `InstructionDataModule` without their last answers.
+
+    Args:
+        num_rollouts: prompts of an iteration over all ranks.
+        longest_prompt: prompts of more tokens are left out; None for no limit.
+        held_out_prompts: most prompts that are answered in validation.
+        and those of `InstructionDataModule`.
+    """
+
+    def __init__(self, *arguments: Any, num_rollouts: int = 64, longest_prompt: int | None = None, held_out_prompts: int = 64,
+                 **keywords: Any) -> None:  # fmt: skip
+        super().__init__(*arguments, **keywords)
+        self.num_rollouts, self.longest_prompt, self.held_out_prompts = num_rollouts, longest_prompt, held_out_prompts
+        self.module: Any = None
+        self.prompts: list[Prompt] = []
+        self.held_out_asked: list[Prompt] = []
+
+    def setup(self, stage: str | None = None) -> None:
+        """Prepare the conversations, and their prompts; a question that is asked several times is kept once."""
+        if self.prompts:
+            return
+        super().setup(stage)
+        self.prompts = self._prompts(self.train_conversations)
+        self.held_out_asked = self._prompts(self.held_out_conversations)[: self.held_out_prompts]
+        if not self.prompts:
+            raise ConfigError(f"No prompt of {', '.join(self.sources)} has at most {self.longest_prompt} tokens. Raise model.max_length.")
+        if self.num_rollouts % self.world_size:
+            raise ConfigError(f"ppo.num_rollouts={self.num_rollouts} must be a multiple of the {self.world_size} ranks.")
+
+    def follow(self, module: Any) -> None:
+        """Begin where `module.iteration` says, which a resumed module reads from its checkpoint."""
+        self.module = module
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One item is this rank's prompts of one iteration, from that of the module on."""
+        items = PromptDataset(self.prompts, self.num_rollouts, self.seed, self.rank, self.world_size)
+        return DataLoader(items, batch_size=None, sampler=StepSampler(len(items), self.module.iteration if self.module else 0))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """The held-out prompts of this rank as one item; ranks with one less answer their first twice."""
+        if not self.held_out_asked:
+            return []
+        mine = self.held_out_asked[self.rank :: self.world_size]
+        return DataLoader([PromptShare(mine or self.held_out_asked[:1])], batch_size=None)  # type: ignore[arg-type]
+
+    def _prompts(self, conversations: Any) -> list[Prompt]:
+        first = {tuple(c.prompt()): c for c in reversed(conversations)}
+        asked = list(reversed(first.values()))
+        ids = chat_prompts(self.tokenizer, self.template, [c.prompt() for c in asked], seq2seq=self.seq2seq)
+        prompts = [Prompt(tuple(c.prompt()), list(i), c.record_id, c.reference()) for c, i in zip(asked, ids, strict=True)]
+        kept = [p for p in prompts if self.longest_prompt is None or len(p.token_ids) <= self.longest_prompt]
+        if len(kept) < len(prompts) and self.rank == 0:
+            log.warning(
+                "%d of %d prompts have more than %s tokens and are left out", len(prompts) - len(kept), len(prompts), self.longest_prompt
+            )
+        return kept
+
+
+class PromptDataset(Dataset[PromptShare]):
+    """Item i: the prompts of iteration i for one rank, out of an endless stream that shuffles all prompts again and again."""
+
+    def __init__(self, prompts: list[Prompt], per_iteration: int, seed: int, rank: int, world_size: int) -> None:
+        self.prompts, self.per_iteration, self.seed = prompts, per_iteration, seed
+        self.rank, self.world_size = rank, world_size
+
+    def __getitem__(self, iteration: int) -> PromptShare:
+        start = iteration * self.per_iteration
+        places = [self._at(i) for i in range(start, start + self.per_iteration)]
+        return PromptShare([self.prompts[place] for place in places[self.rank :: self.world_size]])
+
+    def __len__(self) -> int:
+        return max(1, len(self.prompts) // self.per_iteration)
+
+    def _at(self, i: int) -> int:
+        epoch, place = divmod(i, len(self.prompts))
+        return int(np.random.default_rng([self.seed, epoch]).permutation(len(self.prompts))[place])

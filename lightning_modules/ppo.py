@@ -1,0 +1,258 @@
+"""Proximal policy optimisation of a language model: answer, score, learn, again.
+
+One dataloader item is one iteration: this rank's share of `num_rollouts` prompts. An iteration answers them, and then takes
+`epochs` x (rollouts / global_size) optimizer steps, each the same arithmetic as a step of fine-tuning (`kinnari.strategies`).
+
+Policy, value and reference are one backbone: the value is a head on the policy's hidden states, the reference its first weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from peft import PeftModel
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kinnari.functional.labels import shift_targets
+from kinnari.functional.rl_losses import masked_sum, policy_loss, value_loss
+from kinnari.functional.running_moments import RunningMoments
+from kinnari.generation.sampler import generate
+from kinnari.generation.settings import GenerationSettings
+from kinnari.models.backbone import hidden_size_of
+from kinnari.models.dropout import train_without_dropout
+from kinnari.models.head import install_loss_head, read_answers
+from kinnari.models.scalar_head import ScalarHead
+from kinnari.rollouts.advantages import set_advantages, set_rewards
+from kinnari.rollouts.rewards import Reward, checked
+from kinnari.rollouts.rollout import TOKEN_NUMBERS, Rollout, collate_rollouts, take_apart
+from kinnari.rollouts.settings import PPOSettings
+from kinnari.rollouts.watch import StepWatch
+from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
+from kinnari.strategies.microbatches import gather_objects, gradient_rules, micro_batch_sync, sum_over_ranks
+from kinnari.strategies.optimizer_step import StepTotals
+from kinnari.strategies.reference import InitialWeights
+from kinnari.text.prompts import Prompt, PromptShare
+from lightning_modules.seq2seq_sft import shifted_right
+
+
+class PPOModule(pl.LightningModule):
+    """Trains a causal or seq2seq model on rewards of its own answers.
+
+    Args:
+        model: tuned as it will be trained (plain, or wrapped by PEFT); as it is now, it is the reference.
+        tokenizer: of the model.
+        reward: rollouts of this rank -> a score each.
+        ppo: rollouts, loss, KL penalty.
+        settings: optimizer, schedule; its loss settings are not used.
+        global_size: rollouts of an optimizer step over all ranks.
+        micro_size: rollouts of one forward on one rank.
+        stop_id: the token that ends an answer, see `kinnari.generation.sampler.answer_end`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        reward: Reward,
+        ppo: PPOSettings | None = None,
+        settings: FineTuningSettings | None = None,
+        *,
+        global_size: int = 16,
+        micro_size: int = 4,
+        stop_id: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.tokenizer, self.reward = model, tokenizer, reward
+        self.ppo, self.global_size, self.micro_size, self.stop_id = ppo or PPOSettings(), global_size, micro_size, stop_id
+        self.seq2seq = bool(model.config.is_encoder_decoder)
+        self.head = install_loss_head(model)
+        self.value_head = ScalarHead(hidden_size_of(model, self.head), zero=True)
+        self.reference = InitialWeights(model)
+        self.tuning = FineTuning(settings or FineTuningSettings(), accuracy="clipped", unit="answer tokens")
+        self.controller, self.seen, self.watch = self.ppo.controller(), RunningMoments(), StepWatch()
+        self.iteration = 0
+        self.rollouts: list[Rollout] = []
+        self.held_out: list[Rollout] = []
+        self.metrics: dict[str, float] = {}
+        self._validated = torch.zeros(2, dtype=torch.float64)
+
+    # --- what the policy says about its tokens -------------------------------------------------------------------------
+
+    def token_answers(self, batch: dict[str, Any], *, entropy_gradient: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(logprobs, entropy, values, mask), [B, T] each, where the answers' tokens are predicted."""
+        inputs, targets = self._inputs(batch)
+        with self.head.token_answers(targets, temperature=self.ppo.temperature, entropy_gradient=entropy_gradient):
+            said = read_answers(self.model(**inputs).logits)
+        return said.logprobs, said.entropy, self.value_head(said.hidden_states), targets != -100
+
+    def reference_logprobs(self, batch: dict[str, Any]) -> Tensor:
+        """[B, T] of the model as it was at the beginning; within `self.reference.in_use()`."""
+        inputs, targets = self._inputs(batch)
+        with self.head.token_logprobs(targets, temperature=self.ppo.temperature):
+            return self.model(**inputs).logits
+
+    def _inputs(self, batch: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
+        if self.seq2seq:
+            return inputs | {"decoder_input_ids": shifted_right(batch["labels"], self.model.config)}, batch["labels"]
+        return inputs, shift_targets(batch["labels"])
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        """Micro-batch of rollouts -> [2] float32: sum of token losses, tokens whose ratio was clipped."""
+        logprobs, entropy, values, mask = self.token_answers(batch, entropy_gradient=self.ppo.entropy_coef > 0)
+        policy = policy_loss(logprobs, batch["logprobs"], batch["advantages"], mask, clip=self.ppo.clip)
+        value = value_loss(values, batch["values"], batch["returns"], mask, clip=self.ppo.value_clip)
+        surprise = masked_sum(entropy, mask)
+        self.watch.add(policy, value, surprise)
+        loss = policy.loss_sum + self.ppo.value_coef * value.loss_sum - self.ppo.entropy_coef * surprise.total
+        return torch.stack((loss, policy.clipped.to(loss.dtype)))
+
+    # --- one iteration -------------------------------------------------------------------------------------------------
+
+    def training_step(self, share: PromptShare, index: int) -> None:
+        """Answer the prompts of this rank, score the answers, learn from them."""
+        prompts = share.prompts
+        train_without_dropout(self.model)
+        self.rollouts = self.answered(prompts, self._sampling(), seed=self._seed(0))
+        scores = checked(self.reward, self.rollouts)
+        for rollout, score in zip(self.rollouts, scores, strict=True):
+            rollout.score = score
+        set_rewards(self.rollouts, self._baselines(prompts), self.ppo, self.seen)
+        self._measure(self.rollouts)
+        coefficient = self.controller.coefficient
+        found = set_advantages(self.rollouts, self.ppo, coefficient)
+        self.learn(self.rollouts)
+        self.controller.update(found["kl"], self.ppo.num_rollouts)
+        self.metrics = self._summary(found | {"kl_coef": coefficient}) | self.watch.metrics()
+        self.log_dict({f"ppo/{name}": value for name, value in self.metrics.items()}, batch_size=1)
+        self.iteration += 1
+
+    def answered(self, prompts: Sequence[Prompt], settings: GenerationSettings, seed: int) -> list[Rollout]:
+        """One answer to each prompt, cut at a length drawn for it."""
+        sharded = gradient_rules(self.trainer.strategy).averages_gradients
+        answers = generate(
+            self.model, self.tokenizer, [p.token_ids for p in prompts], settings, seed=seed, synced=sharded, stop_id=self.stop_id
+        )
+        least, most = self.ppo.response_lengths
+        lengths = np.random.default_rng(seed).integers(least, most + 1, size=len(prompts))
+        rollouts = []
+        for prompt, answer, length in zip(prompts, answers, lengths.tolist(), strict=True):
+            whole = len(answer.token_ids) <= length
+            ids = answer.token_ids[:length]
+            text = answer.text if whole else str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            rollouts.append(Rollout(prompt, ids, text, finished=answer.finished and whole))
+        return rollouts
+
+    def learn(self, rollouts: Sequence[Rollout]) -> None:
+        """Epochs of optimizer steps over the rollouts; stops early where the policy has gone too far from them. Collective."""
+        self.watch = StepWatch()
+        lengths = gather_objects([len(r) for r in rollouts])  # of all ranks, so that each knows the tokens of every step
+        share = self.global_size // self.trainer.world_size
+        for epoch in range(self.ppo.epochs):
+            order = np.random.default_rng(self._seed(1 + epoch)).permutation(len(rollouts))
+            for start in range(0, len(order), share):
+                members = order[start : start + share].tolist()
+                tokens = sum(rank[i] for rank in lengths for i in members)
+                batches = self._micro_batches([rollouts[i] for i in members], tokens)
+                self.watch.begin_step()
+                self.tuning.step(self, batches, self)  # type: ignore[arg-type]
+                kl = self.watch.end_step(self.trainer.strategy, self.tuning.last.loss)
+                if self.ppo.target_kl is not None and kl > self.ppo.target_kl:
+                    return
+
+    def _micro_batches(self, rollouts: Sequence[Rollout], tokens: int = 1) -> list[Any]:
+        """Longest first, on this rank's device."""
+        by_length = sorted(rollouts, key=lambda r: -(len(r) + len(r.prompt.token_ids)))
+        parts = [by_length[i : i + self.micro_size] for i in range(0, len(by_length), self.micro_size)]
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        batches = (collate_rollouts(part, pad, seq2seq=self.seq2seq, step_tokens=tokens) for part in parts)
+        return [{k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()} for batch in batches]
+
+    @torch.no_grad()
+    def _measure(self, rollouts: list[Rollout]) -> None:
+        """Log-probabilities under policy and reference, and values, of every token that was chosen."""
+        rollouts.sort(key=lambda r: -(len(r) + len(r.prompt.token_ids)))
+        batches = self._micro_batches(rollouts)
+        parts = [rollouts[i : i + self.micro_size] for i in range(0, len(rollouts), self.micro_size)]
+        for part, batch in zip(parts, batches, strict=True):
+            with micro_batch_sync(self.trainer.strategy, is_last=False):
+                logprobs, _, values, _ = self.token_answers(batch)
+            self._keep(part, logprobs=logprobs, values=values)
+        with self.reference.in_use():
+            for part, batch in zip(parts, batches, strict=True):
+                with micro_batch_sync(self.trainer.strategy, is_last=False):
+                    self._keep(part, ref_logprobs=self.reference_logprobs(batch))
+
+    def _keep(self, rollouts: Sequence[Rollout], **numbers: Tensor) -> None:
+        for name, values in numbers.items():
+            assert name in TOKEN_NUMBERS
+            for rollout, row in zip(rollouts, take_apart(values, rollouts, seq2seq=self.seq2seq), strict=True):
+                rollout.numbers[name] = row
+
+    def _baselines(self, prompts: Sequence[Prompt]) -> list[float] | None:
+        if not self.ppo.baseline:
+            return None
+        return checked(self.reward, [Rollout(p, [], p.reference, finished=True) for p in prompts])
+
+    def _summary(self, found: dict[str, float]) -> dict[str, float]:
+        """Means over the answers of all ranks."""
+        rows = [(r.score, r.reward, len(r), r.finished) for r in self.rollouts]
+        sums = sum_over_ranks(self.trainer.strategy, torch.tensor(rows, dtype=torch.float64).sum(0)).tolist()
+        names = ("score", "reward", "response_tokens", "eos_rate")
+        return {name: total / self.ppo.num_rollouts for name, total in zip(names, sums, strict=True)} | found
+
+    def _sampling(self) -> GenerationSettings:
+        return GenerationSettings(
+            do_sample=True, temperature=self.ppo.temperature, max_new_tokens=self.ppo.response_lengths[1], batch_size=4 * self.micro_size
+        )
+
+    def _seed(self, what: int) -> int:
+        """Of sampling (0) or of the order of an epoch; the same in a resumed run."""
+        rank = self.trainer.global_rank if what == 0 else 0
+        return int(np.random.SeedSequence([self.tuning.settings.seed, self.iteration, what, rank]).generate_state(1)[0])
+
+    # --- validation ----------------------------------------------------------------------------------------------------
+
+    def validation_step(self, share: PromptShare, index: int) -> None:
+        """Greedy answers to held-out prompts, and their scores."""
+        settings = GenerationSettings(max_new_tokens=self.ppo.response_lengths[1], batch_size=4 * self.micro_size)
+        self.held_out = self.answered(share.prompts, settings, seed=0)
+        scores = checked(self.reward, self.held_out)
+        for rollout, score in zip(self.held_out, scores, strict=True):
+            rollout.score = score
+        self._validated += torch.tensor([sum(scores), len(scores)], dtype=torch.float64)
+
+    def on_validation_epoch_end(self) -> None:
+        total, count = sum_over_ranks(self.trainer.strategy, self._validated.to(self.device)).tolist()
+        self._validated.zero_()
+        # a loss, so that the best checkpoint and early stopping look at PPO as at everything else
+        self.tuning.validation = StepTotals(-total, 0, int(count))
+        self.log_dict({"val/loss": -total / max(1, count), "val/reward": total / max(1, count)}, prog_bar=True)
+
+    # --- Lightning -----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        self.reference.place()
+
+    def configure_model(self) -> None:
+        self.tuning.shard(self, self.model)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return self.tuning.configure_optimizers(self, self.model, self.value_head)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = {"iteration": self.iteration, "controller": self.controller.state_dict(), "seen": self.seen.state_dict()}
+        checkpoint["ppo"] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["ppo"]
+        self.iteration = int(state["iteration"])
+        self.controller.load_state_dict(state["controller"])
+        self.seen.load_state_dict(state["seen"])

@@ -1,0 +1,106 @@
+"""A reward model: a language model's backbone and one number for a conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from peft import PeftModel
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from kinnari.functional.pooling import at_last_token, mean_over_tokens
+from kinnari.functional.reward_metrics import PairScores
+from kinnari.models.backbone import freeze_bottom, freeze_untied_head, hidden_size_of, last_hidden_states
+from kinnari.models.head import install_loss_head
+from kinnari.models.reward import RewardSettings, pair_losses
+from kinnari.models.scalar_head import ScalarHead
+from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
+from kinnari.strategies.microbatches import gather_objects
+from kinnari.strategies.optimizer_step import StepTotals
+from kinnari.text.batches import Batch
+
+
+class RewardModel(pl.LightningModule):
+    """Learns to score the chosen answer of a pair above the rejected one; both go through one forward.
+
+    A training item is a list of `kinnari.text.pair_batches` batches, the micro-batches of one optimizer step.
+
+    Args:
+        model: a Hugging Face causal model, tuned as it will be trained (plain, or wrapped by PEFT).
+        settings: optimizer, schedule; `block_classes` tells which modules are the blocks.
+        reward: what is frozen, how a row is pooled, the loss.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, settings: FineTuningSettings | None = None, reward: RewardSettings | None = None
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.reward = model, reward or RewardSettings()
+        self.head = install_loss_head(model)
+        freeze_untied_head(model, self.head)
+        self.reward_head = ScalarHead(hidden_size_of(model, self.head))
+        self.tuning = FineTuning(settings or FineTuningSettings(), accuracy="reward_accuracy", unit="pairs")
+        blocks = self.tuning.settings.block_classes
+        self.frozen = freeze_bottom(model, blocks, self.reward.freeze_fraction, embeddings=self.reward.train_embeddings)
+        self.held_out = PairScores()
+        self.scores_of_held_out: PairScores | None = None
+
+    def token_scores(self, batch: Batch) -> Tensor:
+        """[B, T] float32: the head's number at every token, padding too."""
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        return self.reward_head(last_hidden_states(self.model, self.head, **inputs))
+
+    def pooled(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Scores [B, T] -> [B], one for each conversation."""
+        pool = mean_over_tokens if self.reward.pooling == "mean" else at_last_token
+        return pool(scores, batch["attention_mask"])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Pairs in rows [2P, T] -> [2] float32: sum of the pairs' losses, number of pairs ranked rightly."""
+        scores = self.token_scores(batch)
+        rewards = self.pooled(scores, batch)
+        chosen, rejected = rewards[0::2], rewards[1::2]
+        counted = self.counted(batch)
+        losses = pair_losses(self.reward, scores, rewards, batch)
+        return torch.stack((losses[counted].sum(), (chosen > rejected)[counted].sum().to(losses.dtype)))
+
+    @staticmethod
+    def counted(batch: Batch) -> Tensor:
+        """[P] bool: the pairs that count; an empty micro-batch has one that does not."""
+        return (batch["labels"] != -100).any(1)[0::2]
+
+    def training_step(self, batches: list[Batch], step: int) -> None:
+        """One optimizer step."""
+        self.tuning.step(self, batches, self)
+
+    def validation_step(self, batches: list[Batch], step: int) -> None:
+        """Scores of some held-out pairs."""
+        for batch in batches:
+            scores = self.token_scores(batch)
+            rewards, counted = self.pooled(scores, batch), self.counted(batch)
+            losses = pair_losses(self.reward, scores, rewards, batch)
+            answers = (batch["labels"] != -100).sum(1)
+            self.held_out.add(batch["record_ids"], rewards[0::2][counted], rewards[1::2][counted], losses[counted],
+                              answers[0::2][counted], answers[1::2][counted])  # fmt: skip
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy, margin, calibration and the like over all ranks, and start anew."""
+        everyone = PairScores.joined(gather_objects(self.held_out))
+        self.held_out, self.scores_of_held_out = PairScores(), everyone
+        values: dict[str, Any] = everyone.metrics()
+        self.tuning.validation = StepTotals(sum(everyone.losses), everyone.right, len(everyone))
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, prog_bar=True)
+
+    def on_fit_start(self) -> None:
+        # from_pretrained returns models in eval mode and Lightning keeps the mode it finds: dropout would be off.
+        self.model.train()
+
+    def configure_model(self) -> None:
+        self.tuning.shard(self, self.model)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return self.tuning.configure_optimizers(self, self.model, self.reward_head)
