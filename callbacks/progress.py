@@ -34,7 +34,8 @@ class Progress(pl.Callback):
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._total = int(trainer.estimated_stepping_batches)
+        tuning: Any = pl_module.tuning
+        self._total = int(tuning.settings.total_steps or trainer.estimated_stepping_batches)
         self._first = self._steps = trainer.global_step
         self._began = self._last_line = time.monotonic()
         self._rate: float | None = None

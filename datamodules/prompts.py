@@ -22,15 +22,24 @@ class PromptDataModule(InstructionDataModule):
 
     Args:
         num_rollouts: prompts of an iteration over all ranks.
+        iterations: of the whole run, which is one epoch.
         longest_prompt: prompts of more tokens are left out; None for no limit.
         held_out_prompts: most prompts that are answered in validation.
         and those of `InstructionDataModule`.
     """
 
-    def __init__(self, *arguments: Any, num_rollouts: int = 64, longest_prompt: int | None = None, held_out_prompts: int = 64,
-                 **keywords: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *arguments: Any,
+        num_rollouts: int = 64,
+        iterations: int = 1,
+        longest_prompt: int | None = None,
+        held_out_prompts: int = 64,
+        **keywords: Any,
+    ) -> None:
         super().__init__(*arguments, **keywords)
-        self.num_rollouts, self.longest_prompt, self.held_out_prompts = num_rollouts, longest_prompt, held_out_prompts
+        self.num_rollouts, self.iterations = num_rollouts, iterations
+        self.longest_prompt, self.held_out_prompts = longest_prompt, held_out_prompts
         self.module: Any = None
         self.prompts: list[Prompt] = []
         self.held_out_asked: list[Prompt] = []
@@ -54,7 +63,7 @@ class PromptDataModule(InstructionDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """One item is this rank's prompts of one iteration, from that of the module on."""
         items = PromptDataset(self.prompts, self.num_rollouts, self.seed, self.rank, self.world_size)
-        return DataLoader(items, batch_size=None, sampler=StepSampler(len(items), self.module.iteration if self.module else 0))
+        return DataLoader(items, batch_size=None, sampler=StepSampler(self.iterations, self.module.iteration if self.module else 0))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The held-out prompts of this rank as one item; ranks with one less answer their first twice."""
@@ -87,9 +96,6 @@ class PromptDataset(Dataset[PromptShare]):
         start = iteration * self.per_iteration
         places = [self._at(i) for i in range(start, start + self.per_iteration)]
         return PromptShare([self.prompts[place] for place in places[self.rank :: self.world_size]])
-
-    def __len__(self) -> int:
-        return max(1, len(self.prompts) // self.per_iteration)
 
     def _at(self, i: int) -> int:
         epoch, place = divmod(i, len(self.prompts))

@@ -42,12 +42,16 @@ class LatestCheckpoints(Checkpoint):
             self.save(trainer)
             if not follows:
                 trainer.limit_val_batches = 0  # else Lightning validates whenever it stops
-        elif self._due(trainer.global_step) and not follows:
+        elif self._due(self.position(trainer)) and not follows:
             self.save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking and (self._due(trainer.global_step) or trainer.should_stop):
+        if not trainer.sanity_checking and (self._due(self.position(trainer)) or trainer.should_stop):
             self.save(trainer)
+
+    def position(self, trainer: pl.Trainer) -> int:
+        """How far the run is, in what the other numbers count."""
+        return trainer.global_step
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write the current step and remove what is older than the latest few. Collective.
@@ -64,5 +68,13 @@ class LatestCheckpoints(Checkpoint):
         return step % self.every_n_steps == 0 or step == self.total_steps
 
     def _validation_follows(self, trainer: pl.Trainer) -> bool:
-        step, validates = trainer.global_step, trainer.enable_validation and sum(trainer.num_val_batches) > 0
+        step, validates = self.position(trainer), trainer.enable_validation and sum(trainer.num_val_batches) > 0
         return validates and (step % self.validate_every == 0 or step == self.total_steps)
+
+
+class LatestIterations(LatestCheckpoints):
+    """The same for modules that take several optimizer steps an item: all numbers count items, file names still steps."""
+
+    def position(self, trainer: pl.Trainer) -> int:
+        module: Any = trainer.lightning_module
+        return int(module.iteration)

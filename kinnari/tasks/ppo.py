@@ -21,7 +21,7 @@ from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
 from kinnari.tasks.ppo_recorder import PPORecorder
 from kinnari.tasks.rewards import reward_function
-from kinnari.tasks.training import build_trainer, export_trained, fit
+from kinnari.tasks.training import build_iterating_trainer, export_trained, fit
 from kinnari.tasks.training import speed as speed_of
 
 log = logging.getLogger(__name__)
@@ -39,24 +39,22 @@ def ppo(cfg: DictConfig) -> dict[str, Any]:
     parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
     build.find_weights(cfg)
     settings = PPOSettings(**{k: v for k, v in build.plain(cfg.ppo).items() if k in PPOSettings.__dataclass_fields__})
-    rank = cluster_environment().global_rank()
-    data = build.datamodule(
-        cfg, tokenizer, rank, parts.world_size, num_rollouts=settings.num_rollouts, held_out_prompts=cfg.ppo.held_out_prompts,
-        longest_prompt=cfg.model.max_length - settings.response_lengths[1] if parts.spec.architecture == "causal" else cfg.model.max_length,
-    )  # fmt: skip
+    iterations, rank = int(cfg.ppo.iterations), cluster_environment().global_rank()
+    room = settings.response_lengths[1] if parts.spec.architecture == "causal" else 0  # an encoder-decoder answers in a row of its own
+    options = {"num_rollouts": settings.num_rollouts, "iterations": iterations, "held_out_prompts": cfg.ppo.held_out_prompts}
+    data = build.datamodule(cfg, tokenizer, rank, parts.world_size, longest_prompt=cfg.model.max_length - room, **options)
     data.setup()
-    iterations = int(cfg.ppo.iterations)
-    steps = iterations * settings.epochs * -(-settings.num_rollouts // cfg.batch.global_size)
+    steps = settings.epochs * -(-settings.num_rollouts // cfg.batch.global_size)
     model = build.tuned_model(cfg, parts, tokenizer)
     reward = reward_function(cfg, parts, model)
     module: Any = get_class(cfg.task.module)(
-        model, tokenizer, reward, settings, build.fine_tuning_settings(cfg, parts, steps), global_size=cfg.batch.global_size,
+        model, tokenizer, reward, settings, build.fine_tuning_settings(cfg, parts, iterations * steps), global_size=cfg.batch.global_size,
         micro_size=cfg.batch.micro_size, stop_id=answer_end(tokenizer, data.template, seq2seq=data.seq2seq),
     )  # fmt: skip
     data.follow(module)
     trainable, total = trainable_parameters(module)
     recorder = PPORecorder(Path(cfg.output_dir) / "rollouts.jsonl")
-    trainer = build_trainer(cfg, parts, recorder, steps, iterations)
+    trainer = build_iterating_trainer(cfg, parts, recorder, iterations, steps)
     log.info("%s prompts, %d iterations of %d answers, %s parameters trained", f"{len(data.prompts):,}", iterations,
              settings.num_rollouts, f"{trainable:,}")  # fmt: skip
     finished = fit(cfg, trainer, module, data, recorder)

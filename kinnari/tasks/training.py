@@ -19,7 +19,7 @@ from kinnari.strategies.throughput import peak_memory_gib
 from kinnari.tasks import build
 from kinnari.tasks.export import write_folders
 from kinnari.tasks.interruption import leave_signals_to_us
-from kinnari.tasks.latest_checkpoints import LatestCheckpoints, checkpoint_name
+from kinnari.tasks.latest_checkpoints import LatestCheckpoints, LatestIterations, checkpoint_name
 from kinnari.tasks.model_rules import ranks_per_node
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.result import thin
@@ -48,21 +48,36 @@ def planned_steps(cfg: DictConfig, steps_per_epoch: int) -> int:
 
 def build_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, total_steps: int, steps_per_epoch: int) -> pl.Trainer:
     """The Lightning trainer: one dataloader item is one optimizer step, so it accumulates nothing itself."""
-    torch.set_float32_matmul_precision("high" if cfg.hw.tf32 else "highest")
     interval = min(cfg.trainer.validate_every_n_steps or steps_per_epoch, total_steps)
+    latest = LatestCheckpoints(checkpoint_folder(cfg), cfg.checkpoint.every_n_steps, cfg.checkpoint.keep, interval, total_steps)
+    return _trainer(cfg, parts, recorder, latest, interval, max_steps=total_steps, max_epochs=-1)
+
+
+def build_iterating_trainer(cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, iterations: int, steps: int) -> pl.Trainer:
+    """The trainer of a module whose items are iterations of up to `steps` optimizer steps; one epoch is the whole run."""
+    # counted in optimizer steps by the user, done at the end of an iteration
+    interval = min(max(1, (cfg.trainer.validate_every_n_steps or iterations * steps) // steps), iterations)
+    every = max(1, cfg.checkpoint.every_n_steps // steps)
+    latest = LatestIterations(checkpoint_folder(cfg), every, cfg.checkpoint.keep, interval, iterations)
+    return _trainer(cfg, parts, recorder, latest, interval, max_steps=-1, max_epochs=1)
+
+
+def _trainer(
+    cfg: DictConfig, parts: build.Parts, recorder: RunRecorder, latest: LatestCheckpoints, interval: int, **length: Any
+) -> pl.Trainer:
+    torch.set_float32_matmul_precision("high" if cfg.hw.tf32 else "highest")
     trainer = pl.Trainer(
         accelerator=cfg.hw.accelerator,
         devices=ranks_per_node(cfg),
         num_nodes=cfg.hw.num_nodes,
         strategy=build.strategy(cfg, parts),
-        max_steps=total_steps,
-        max_epochs=-1,
+        **length,
         val_check_interval=interval,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=-1,  # the whole held-out set, before the first step: the loss before training
         log_every_n_steps=cfg.trainer.log_every_n_steps,
         logger=build.loggers(cfg),
-        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg, interval, total_steps)],
+        callbacks=[recorder, *build.callbacks(cfg), *checkpoints(cfg, latest)],
         use_distributed_sampler=False,  # the batch plan knows the ranks
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -76,10 +91,9 @@ def checkpoint_folder(cfg: DictConfig) -> Path:
     return Path(cfg.output_dir) / "checkpoints"
 
 
-def checkpoints(cfg: DictConfig, interval: int, total_steps: int) -> list[pl.Callback]:
+def checkpoints(cfg: DictConfig, latest: LatestCheckpoints) -> list[pl.Callback]:
     """The best checkpoint where something is held out, and the latest few, which hold what the best came to."""
     folder = checkpoint_folder(cfg)
-    latest = LatestCheckpoints(folder, cfg.checkpoint.every_n_steps, cfg.checkpoint.keep, interval, total_steps)
     best = ModelCheckpoint(
         dirpath=folder / "best",
         filename="step_{step:08d}",
