@@ -13,7 +13,7 @@ from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
 from kinnari.tasks.recorder import RunRecorder
-from kinnari.tasks.training import build_trainer, export_trained, fit, planned_steps, speed
+from kinnari.tasks.training import build_trainer, export_trained, fit, need_decoder, planned_steps, speed
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ def dpo(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: data or weights cannot be used.
         RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
     """
-    parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
+    parts = build.parts(cfg)
+    need_decoder(parts, "dpo")
+    tokenizer = build.tokenizer(cfg)
     build.find_weights(cfg)
     folder = Path(cfg.output_dir)
     data = build.preference_datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size, folder=folder / "data")

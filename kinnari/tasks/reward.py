@@ -24,7 +24,7 @@ from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.reward_folder import write_reward_folder
-from kinnari.tasks.training import build_trainer, fit, planned_steps, speed
+from kinnari.tasks.training import build_trainer, fit, need_decoder, planned_steps, speed
 from kinnari.text.pairs import PairTable
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ def reward(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: data or weights cannot be used.
         RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
     """
-    parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
+    parts = build.parts(cfg)
+    need_decoder(parts, "reward")
+    tokenizer = build.tokenizer(cfg)
     build.find_weights(cfg)
     rank, folder = cluster_environment().global_rank(), Path(cfg.output_dir)
     options = {"answers_alone": cfg.reward.input == "answer", "folder": folder / "data"}

@@ -39,6 +39,15 @@ def fit(cfg: DictConfig, trainer: pl.Trainer, module: pl.LightningModule, data: 
     return not recorder.interrupted
 
 
+def need_decoder(parts: build.Parts, task: str) -> None:
+    """Raises ConfigError for an encoder-decoder, before anything slow."""
+    if parts.spec.architecture == "seq2seq":
+        raise ConfigError(
+            f"task={task} reads a conversation from end to end, and model={parts.spec.name} is an encoder-decoder, which splits it in two. "
+            "Choose a decoder; task=sft and task=ppo train encoder-decoders, with a reward model of another family."
+        )
+
+
 def planned_steps(cfg: DictConfig, steps_per_epoch: int) -> int:
     """Optimizer steps of the whole run."""
     if cfg.trainer.max_steps is not None:

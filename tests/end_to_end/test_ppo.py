@@ -62,6 +62,16 @@ def test_with_unchanged_weights_the_ratio_is_1_and_the_kl_0(architecture, tuning
     assert result["steps"] == 8 and len(result["loss_curve"]) == 8 and all(map(math.isfinite, result["loss_curve"]))
 
 
+@pytest.mark.parametrize("model", ["xglm7b", "pangu350m", "glm335m", "gemma2_2b"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_soft_caps_and_prefix_masks_change_nothing_of_that(model, checkpointing):
+    words = [f"model={model}", "debug=shrunk", "strategy=lora", f"strategy.tuning.gradient_checkpointing={str(checkpointing).lower()}"]
+    result = run(ppo, [*PPO, *words])
+
+    assert result["curves"]["kl"][0] == pytest.approx(0, abs=1e-6)
+    assert max(result["curves"]["first_ratio_error"]) < 1e-5
+
+
 STRATEGIES = [("ddp", "lora"), ("fsdp", "lora"), ("fsdp", "full"), ("deepspeed_zero2", "full"), ("deepspeed_zero3", "lora"),
               ("deepspeed_zero3", "full")]  # fmt: skip
 
