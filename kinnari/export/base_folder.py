@@ -27,9 +27,9 @@ def base_folder(source: str, revision: str | None = None) -> Path:
     local = Path(source).expanduser()
     if local.is_dir():
         return local
-    if local.suffix == ".gguf":
+    if local.suffix == ".gguf" and local.is_file():
         return convert_gguf(local)
-    if source.startswith((".", "/", "~")):
+    if source.startswith((".", "/", "~")) or local.suffix == ".gguf":
         raise ConfigError(f"The base {source} does not exist. Give an existing folder, a .gguf file or a hub id.")
     log.info("fetching %s from the hub, unless it is in its cache", source)
     try:

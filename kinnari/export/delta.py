@@ -21,6 +21,7 @@ from kinnari.export.bit_steps import same_bits, starting_point, steps_between
 from kinnari.export.delta_manifest import NAME, Manifest, TensorRecord
 from kinnari.export.folder import written_whole
 from kinnari.export.weight_files import INDEX, Place, WeightFolder, bytes_of, checksum, file_checksum, keep_apart, plain_name
+from kinnari.models.gguf import converted_from
 from kinnari.text.progress import progress_line
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def publish_delta(
         base: folder of the model it was tuned from, in any dtype.
         folder: where to write; a model folder there is replaced.
         shard_size: such as 400MB; a larger tensor has a shard of its own.
-        base_name: what others know the base as; None takes hub id and revision from the hub's cache, else the folder's name.
+        base_name: what others know the base as; None takes hub id and revision from the hub's cache, else the name of the
+            GGUF file or the folder.
         revision: the base's revision on the hub.
 
     Raises:
@@ -121,9 +123,11 @@ def _comparable(tuned: Place, base: Place) -> bool:
 
 
 def published_name(folder: Path) -> tuple[str, str | None]:
-    """(name, revision) of a folder: the hub's where it lies in the hub's cache, else its own name and None."""
+    """(name, revision) of a folder: the hub's where it lies in the hub's cache, else the GGUF file's or its own, and None."""
     found = re.search(r"models--(.+?)--(.+)/snapshots/([0-9a-f]{40})$", folder.absolute().as_posix())
-    return (f"{found[1]}/{found[2]}", found[3]) if found else (folder.absolute().name, None)
+    if found:
+        return f"{found[1]}/{found[2]}", found[3]
+    return converted_from(folder.absolute()) or folder.absolute().name, None
 
 
 def _refuse_strangers(tuned: WeightFolder, base: WeightFolder, counterparts: Mapping[str, str | None]) -> None:

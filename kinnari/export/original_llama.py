@@ -73,7 +73,7 @@ def write_original(folder: Path, out: Path) -> OriginalReport:
     """
     folder = Path(folder).expanduser()
     keep_apart(Path(out), folder)
-    config = _config(folder)
+    config = original_config(folder)
     weights = WeightFolder(folder)
     params = original_params(config)
     state = original_state(weights, config)
@@ -211,8 +211,8 @@ def _head_dim(config: LlamaConfig) -> int:
     return config.hidden_size // config.num_attention_heads
 
 
-def _config(folder: Path) -> LlamaConfig:
-    """The config of a LLaMA that Meta's layout can say everything about."""
+def original_config(folder: Path) -> LlamaConfig:
+    """The config of a LLaMA that Meta's layout can say everything about; ConfigError for every other model."""
     try:
         values: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
         if (model_type := values.get("model_type")) != "llama":

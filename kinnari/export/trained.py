@@ -22,6 +22,7 @@ def rebuild_from_state(
     base_dtype: torch.dtype,
     compute_dtype: torch.dtype,
     seed: int,
+    partly_frozen: bool = False,
 ) -> PreTrainedModel | PeftModel:
     """The trained model on the CPU in eval mode: base loaded afresh, trained tensors put in.
 
@@ -30,6 +31,7 @@ def rebuild_from_state(
         base_dtype: dtype the base was trained in; the dequantised weights depend on it.
         compute_dtype: dtype of the products with a 4-bit base.
         seed: seed of a toy's weights.
+        partly_frozen: the run trained less than its tuning names; what the state lacks is as it was at the beginning.
 
     Raises:
         ConfigError: the names or shapes of `trainable_state` are not those of the trained parameters.
@@ -38,15 +40,15 @@ def rebuild_from_state(
     # the weights come from the state; checkpointing and the folder the adapter once started from play no part
     model = apply_tuning(base, replace(tuning, gradient_checkpointing=False), spec)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if trained.keys() != trainable_state.keys():
-        odd = sorted(trained.keys() ^ trainable_state.keys())
+    odd = sorted(trainable_state.keys() - trained.keys() if partly_frozen else trained.keys() ^ trainable_state.keys())
+    if odd:
         raise ConfigError(
             f"The trained state does not belong to model {spec.name} with tuning {tuning.name}: {len(odd)} names are "
             f"on one side only, such as {odd[0]}. Use the model and tuning settings of the run that wrote it."
         )
     with torch.no_grad():
-        for name, parameter in trained.items():
-            if parameter.shape != trainable_state[name].shape:
-                raise ConfigError(f"{name} has shape {tuple(trainable_state[name].shape)}, not {tuple(parameter.shape)}.")
-            parameter.copy_(trainable_state[name])
+        for name, tensor in trainable_state.items():
+            if trained[name].shape != tensor.shape:
+                raise ConfigError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(trained[name].shape)}.")
+            trained[name].copy_(tensor)
     return model.eval()

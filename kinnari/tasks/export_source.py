@@ -22,6 +22,7 @@ from kinnari.export.trained import rebuild_from_state
 from kinnari.models.load import load_model, load_tokenizer, stored_dtype
 from kinnari.models.source import model_source, register_family_of
 from kinnari.models.spec import ModelSpec
+from kinnari.rollouts.critic import is_critics
 from kinnari.strategies.checkpoint_io import is_intact, latest_intact
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
 from kinnari.tasks import build
@@ -140,7 +141,7 @@ def from_state(run: DictConfig, state: Any, measured: Measured, conversations: A
     """
     spec, tuning = build.model_spec(run), build.tuning(run)
     prefix = "model."
-    trained = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    trained = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix) and not is_critics(name)}
     tokenizer = build.tokenizer(run)
     load = partial(
         rebuild_from_state,
@@ -150,6 +151,7 @@ def from_state(run: DictConfig, state: Any, measured: Measured, conversations: A
         base_dtype=_base_dtype(spec, tuning, run, measured.precision),
         compute_dtype=torch.float32,  # so that the merge is compared with nothing rounded on the way
         seed=run.seed,
+        partly_frozen=OmegaConf.select(run, "ppo.num_layers_unfrozen") is not None,
     )
     return TrainedModel(
         load=load,

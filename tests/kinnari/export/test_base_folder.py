@@ -14,10 +14,11 @@ def test_a_folder_is_itself(tmp_path):
 
 def test_a_gguf_file_is_converted(tmp_path, monkeypatch):
     monkeypatch.setattr("kinnari.export.base_folder.convert_gguf", lambda file: tmp_path / file.stem)
+    (tmp_path / "model.gguf").touch()
     assert base_folder(str(tmp_path / "model.gguf")) == tmp_path / "model"
 
 
-@pytest.mark.parametrize("source", ["./absent", "/absent/model", "~/absent-model"])
+@pytest.mark.parametrize("source", ["./absent", "/absent/model", "~/absent-model", "absent.gguf"])
 def test_a_path_that_does_not_exist_is_no_hub_id(source):
     with pytest.raises(ConfigError, match="does not exist"):
         base_folder(source)

@@ -198,6 +198,12 @@ def test_a_folder_of_the_hubs_cache_is_known_by_its_id_and_revision(tmp_path):
     assert published_name(tmp_path / "snapshots" / revision) == (revision, None)
 
 
+def test_a_converted_gguf_file_is_known_by_the_files_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("KINNARI_CACHE", str(tmp_path))
+    assert published_name(tmp_path / "SmolLM2.Q4_1-b179c9523d0e6a0f-2") == ("SmolLM2.Q4_1.gguf", None)
+    assert published_name(tmp_path / "shrunk-llama-b179c9523d0e6a0f") == ("shrunk-llama-b179c9523d0e6a0f", None), "a toy"
+
+
 def test_neither_base_nor_tuned_is_written_over(tuned, base, tmp_path):
     for target in (tuned, base, base / "delta"):
         with pytest.raises(ConfigError, match="which is read"):

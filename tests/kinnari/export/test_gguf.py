@@ -50,6 +50,7 @@ def test_float32_reads_back_to_the_same_model(name, tmp_path):
     tokenizer, again = AutoTokenizer.from_pretrained(tmp_path / "folder"), AutoTokenizer.from_pretrained(folder)
     assert [again(text)["input_ids"] for text in TEXTS] == [tokenizer(text)["input_ids"] for text in TEXTS]
     assert again.chat_template == TEMPLATE
+    assert len(again) == model.config.vocab_size, "no token that the embedding has no row for"
     ids = torch.tensor([tokenizer(" ".join(TEXTS))["input_ids"][:100]])
     with torch.no_grad():
         assert torch.allclose(model(ids).logits, back(ids).logits, atol=1e-5 if name.startswith("gemma") else 0, rtol=0)

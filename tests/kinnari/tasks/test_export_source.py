@@ -139,14 +139,14 @@ def test_a_chosen_model_is_the_base_and_brings_its_licence_and_template(adapter,
 
 def test_the_base_of_an_adapter_is_found_among_the_model_files(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "facebook/xglm-564M"}))
-    spec, cfg = base_of_adapter(compose(["task=export", "checkpoint=X"]), tmp_path)
+    spec, cfg = base_of_adapter(compose(["task=export", f"checkpoint={tmp_path}"]), tmp_path)
     assert spec.name == "xglm564m" and cfg is not None and spec.licence == build.model_spec(compose(["model=xglm564m"])).licence
 
 
 def test_an_adapter_without_a_base_asks_for_one(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ConfigError, match="model=NAME"):
-        base_of_adapter(compose(["task=export", "checkpoint=X"]), tmp_path)
+        base_of_adapter(compose(["task=export", f"checkpoint={tmp_path}"]), tmp_path)
 
 
 def test_a_plain_folder_is_loaded_as_it_is(base):
