@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -13,11 +11,12 @@ from kinnari.functional.labels import shift_targets
 from kinnari.models.head import install_loss_head
 from kinnari.models.packing import packed_inputs
 from kinnari.models.spec import PackingMethod
-from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
+from kinnari.strategies.fine_tuning import FineTuningSettings
 from kinnari.text.batches import Batch
+from lightning_modules.supervised import SupervisedModule
 
 
-class CausalLMSFT(pl.LightningModule):
+class CausalLMSFT(SupervisedModule):
     """Trains a causal model on the trained tokens of conversations.
 
     A training item is a list of `kinnari.text.batches.Batch`, the micro-batches of one optimizer step.
@@ -37,12 +36,9 @@ class CausalLMSFT(pl.LightningModule):
         packing: PackingMethod = "none",
         attention: str | None = None,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.model = model
+        super().__init__(model, settings)
         self.head = install_loss_head(model)
         self.packing, self.attention = packing, attention or model.config._attn_implementation
-        self.tuning = FineTuning(settings or FineTuningSettings())
 
     def forward(self, batch: Batch) -> Tensor:
         """Micro-batch -> [2] float32: sum of token losses in nats, number of right predictions."""
@@ -51,24 +47,3 @@ class CausalLMSFT(pl.LightningModule):
             inputs = packed_inputs(batch["position_ids"], batch["segment_ids"], self.packing, self.attention, self.model.dtype)
         with self.head.loss_of(shift_targets(batch["labels"]), chunked=self.tuning.settings.chunked_loss):
             return self.model(input_ids=batch["input_ids"], **inputs).logits
-
-    def training_step(self, batches: list[Batch], step: int) -> None:
-        """One optimizer step."""
-        self.tuning.step(self, batches, self)
-
-    def validation_step(self, batches: list[Batch], step: int) -> None:
-        """Held-out loss of some micro-batches."""
-        self.tuning.validate(batches, self)
-
-    def on_validation_epoch_end(self) -> None:
-        self.tuning.finish_validation(self)
-
-    def on_fit_start(self) -> None:
-        # from_pretrained returns models in eval mode and Lightning keeps the mode it finds: dropout would be off.
-        self.model.train()
-
-    def configure_model(self) -> None:
-        self.tuning.shard(self, self.model)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        return self.tuning.configure_optimizers(self, self.model)
