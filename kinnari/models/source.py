@@ -6,6 +6,8 @@ import json
 import logging
 from pathlib import Path
 
+from transformers import AutoConfig, PreTrainedConfig
+
 from kinnari.errors import ConfigError
 from kinnari.models.cache import built_once, cache_root
 from kinnari.models.checkpoint_files import PICKLED, check_settings, check_whole, find_weights, read_settings
@@ -114,3 +116,13 @@ def check_remote_code(spec: ModelSpec, source: str, settings_file: str, needed: 
             "model.trust_remote_code is false: nothing of it was run. Read that code, and set model.trust_remote_code=true to let it run "
             "with all your rights on this machine; or choose a model that transformers knows."
         )
+
+
+def published_config(spec: ModelSpec) -> PreTrainedConfig | None:
+    """The config that a model file's own shapes make, before anything is fetched; None where they say nothing of `spec.path`."""
+    if spec.config is None or spec.shrunk or spec.path is None or Path(spec.path).expanduser().exists():
+        return None
+    shapes = dict(spec.config)
+    model_type = str(shapes.pop("model_type"))
+    register_own_family(model_type)
+    return AutoConfig.for_model(model_type, **shapes)

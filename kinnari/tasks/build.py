@@ -21,7 +21,7 @@ from kinnari.models.half_precision import guard_float16
 from kinnari.models.load import load_model, load_tokenizer, read_config
 from kinnari.models.placement import Placement, free_memory
 from kinnari.models.positions import check_max_length
-from kinnari.models.source import model_source
+from kinnari.models.source import model_source, published_config
 from kinnari.models.spec import ModelSpec
 from kinnari.preparation.pipeline import PreparedSource
 from kinnari.preparation.store import default_root
@@ -62,8 +62,15 @@ class Parts:
 
 
 def parts(cfg: DictConfig) -> Parts:
-    """Everything that follows from the config without loading anything."""
+    """Everything that follows from the config without loading anything.
+
+    Raises:
+        ConfigError: among others, rows longer than the positions that the model file states.
+    """
     spec, tuned = model_spec(cfg), tuning(cfg)
+    shapes = published_config(spec)
+    if shapes is not None:
+        check_max_length(shapes, cfg.model.max_length)
     precision = resolve_precision(cfg.trainer.precision)
     return Parts(
         spec=spec,

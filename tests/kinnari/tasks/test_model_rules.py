@@ -76,3 +76,9 @@ def test_int8_weights_may_wait_in_host_memory_to_answer(monkeypatch):
     with pytest.raises(ConfigError, match="seen"):
         build.load_for_inference(cfg)
     assert not asked["quantization"].llm_int8_enable_fp32_cpu_offload and not asked["placement"].offloads
+
+
+def test_rows_longer_than_the_published_positions_are_refused_before_anything_is_fetched():
+    with pytest.raises(ConfigError, match=r"model\.max_length=4096.*1024 positions"):
+        build.parts(compose(["model=pangu350m", "model.max_length=4096"]))
+    assert build.parts(compose(["model=xglm564m", "model.max_length=4096"])).spec.name == "xglm564m"  # computed positions: a warning
