@@ -4,7 +4,9 @@ from callbacks.export_best import ExportBest
 from callbacks.generation_metrics import GenerationMetrics
 from callbacks.peak_memory import PeakMemory
 from callbacks.progress import Progress
+from callbacks.rollout_samples import RolloutSamples
 from callbacks.sample_answers import SampleAnswers
 from callbacks.throughput import Throughput
+from callbacks.watchdogs import Watchdogs
 
-__all__ = ["ExportBest", "GenerationMetrics", "PeakMemory", "Progress", "SampleAnswers", "Throughput"]
+__all__ = ["ExportBest", "GenerationMetrics", "PeakMemory", "Progress", "RolloutSamples", "SampleAnswers", "Throughput", "Watchdogs"]

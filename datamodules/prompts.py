@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
 
 from datamodules.instruction import InstructionDataModule
 from kinnari.errors import ConfigError
 from kinnari.generation.sampler import chat_prompts
+from kinnari.text.conversation import Message
 from kinnari.text.prompts import Prompt, PromptShare
 from kinnari.text.steps import StepSampler
 
@@ -25,7 +29,11 @@ class PromptDataModule(InstructionDataModule):
         iterations: of the whole run, which is one epoch.
         longest_prompt: prompts of more tokens are left out; None for no limit.
         held_out_prompts: most prompts that are answered in validation.
+        query_tokens: (least, most): each question is cut after a number of tokens drawn for it, as WangChanGLM's were; None leaves them.
         and those of `InstructionDataModule`.
+
+    Raises:
+        ConfigError: query_tokens is no range.
     """
 
     def __init__(
@@ -35,9 +43,13 @@ class PromptDataModule(InstructionDataModule):
         iterations: int = 1,
         longest_prompt: int | None = None,
         held_out_prompts: int = 64,
+        query_tokens: Sequence[int] | None = None,
         **keywords: Any,
     ) -> None:
         super().__init__(*arguments, **keywords)
+        if query_tokens is not None and not (len(query_tokens) == 2 and 1 <= query_tokens[0] <= query_tokens[1]):
+            raise ConfigError(f"ppo.query_tokens={list(query_tokens)} must be [least, most] with 1 <= least <= most, or null.")
+        self.query_tokens = query_tokens
         self.num_rollouts, self.iterations = num_rollouts, iterations
         self.longest_prompt, self.held_out_prompts = longest_prompt, held_out_prompts
         self.module: Any = None
@@ -75,14 +87,39 @@ class PromptDataModule(InstructionDataModule):
     def _prompts(self, conversations: Any) -> list[Prompt]:
         first = {tuple(c.prompt()): c for c in reversed(conversations)}
         asked = list(reversed(first.values()))
-        ids = chat_prompts(self.tokenizer, self.template, [c.prompt() for c in asked], seq2seq=self.seq2seq)
-        prompts = [Prompt(tuple(c.prompt()), list(i), c.record_id, c.reference()) for c, i in zip(asked, ids, strict=True)]
+        questions = self._cut([tuple(c.prompt()) for c in asked])
+        ids = chat_prompts(self.tokenizer, self.template, questions, seq2seq=self.seq2seq)
+        prompts = [Prompt(q, list(i), c.record_id, c.reference()) for q, c, i in zip(questions, asked, ids, strict=True)]
         kept = [p for p in prompts if self.longest_prompt is None or len(p.token_ids) <= self.longest_prompt]
         if len(kept) < len(prompts) and self.rank == 0:
             log.warning(
                 "%d of %d prompts have more than %s tokens and are left out", len(prompts) - len(kept), len(prompts), self.longest_prompt
             )
         return kept
+
+    def _cut(self, questions: list[tuple[Message, ...]]) -> list[tuple[Message, ...]]:
+        """Each last turn cut at a length drawn for it; text and tokens of a prompt stay the same, so rewards see what was asked."""
+        if self.query_tokens is None:
+            return questions
+        least, most = self.query_tokens
+        lengths = np.random.default_rng([self.seed, least, most]).integers(least, most + 1, size=len(questions)).tolist()
+        return [
+            (*turns[:-1], dataclasses.replace(turns[-1], content=first_tokens(self.tokenizer, turns[-1].content, n)))
+            for turns, n in zip(questions, lengths, strict=True)
+        ]
+
+
+def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> str:
+    """The beginning of a text that its first `count` tokens stand for, without half a character at the end; one character at least."""
+    if not tokenizer.is_fast:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return text if len(ids) <= count else str(tokenizer.decode(ids[:count])).rstrip("\ufffd").rstrip() or text[:1]
+    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    if len(ends) <= count:
+        return text
+    end, following = ends[count - 1][1], ends[count][0]
+    # a character of several tokens ends where each of them does, and goes with the last alone
+    return text[: min(end, following)].rstrip() or text[:1]
 
 
 class PromptDataset(Dataset[PromptShare]):

@@ -6,19 +6,19 @@ class ConfigError(ValueError):
 
 
 class RunStopped(RuntimeError):
-    """The run cannot go on for a reason outside the program: numbers, a full disk. The message says all; no traceback, status 1."""
+    """The run cannot go on for a reason outside the program: numbers, a full disk. The message says all; no traceback, status 1.
+
+    Attributes:
+        measured: what result.json says beside the message.
+    """
+
+    def __init__(self, message: str, **measured: object) -> None:
+        super().__init__(message)
+        self.measured: dict[str, object] = dict(measured)
 
 
 class ExportRejected(RunStopped):
-    """Written weights do not compute what was trained, so they were not kept.
-
-    Attributes:
-        measured: what result.json says of them.
-    """
-
-    def __init__(self, message: str, **measured: float) -> None:
-        super().__init__(message)
-        self.measured: dict[str, object] = dict(measured)
+    """Written weights do not compute what was trained, so they were not kept."""
 
 
 class RankFailed(RuntimeError):

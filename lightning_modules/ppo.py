@@ -3,12 +3,14 @@
 One dataloader item is one iteration: this rank's share of `num_rollouts` prompts. An iteration answers them, and then takes
 `epochs` x (rollouts / global_size) optimizer steps, each the same arithmetic as a step of fine-tuning (`kinnari.strategies`).
 
-Policy, value and reference are one backbone: the value is a head on the policy's hidden states, the reference its first weights.
+Policy, value and reference are one backbone: the value is a head on the policy's hidden states, the reference its first weights. With
+`PPOSettings(critic="separate")` the value has an adapter of its own on that backbone, and a forward of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kinnari.functional.labels import shift_targets
+from kinnari.errors import ConfigError
+from kinnari.functional.labels import count_trained, shift_targets
 from kinnari.functional.rl_losses import masked_sum, policy_loss, value_loss
 from kinnari.functional.running_moments import RunningMoments
 from kinnari.generation.sampler import generate
@@ -29,10 +32,14 @@ from kinnari.models.dropout import train_without_dropout
 from kinnari.models.head import install_loss_head, read_answers
 from kinnari.models.scalar_head import ScalarHead
 from kinnari.rollouts.advantages import set_advantages, set_rewards
+from kinnari.rollouts.critic import CRITIC, add_critic, is_critics, with_critic_lr
+from kinnari.rollouts.ptx import DataAnswers, ptx_part
+from kinnari.rollouts.reward_model import adapter_in_use
 from kinnari.rollouts.rewards import Reward, checked
 from kinnari.rollouts.rollout import TOKEN_NUMBERS, Rollout, collate_rollouts, take_apart
 from kinnari.rollouts.settings import PPOSettings
 from kinnari.rollouts.watch import StepWatch
+from kinnari.strategies.ema import MovingAverage
 from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
 from kinnari.strategies.microbatches import gather_objects, gradient_rules, micro_batch_sync, sum_over_ranks
 from kinnari.strategies.optimizer_step import StepTotals
@@ -53,6 +60,10 @@ class PPOModule(pl.LightningModule):
         global_size: rollouts of an optimizer step over all ranks.
         micro_size: rollouts of one forward on one rank.
         stop_id: the token that ends an answer, see `kinnari.generation.sampler.answer_end`.
+        data: the data's own answers, which `ppo.ptx_coef` needs.
+
+    Raises:
+        ConfigError: a separate critic without LoRA (`kinnari.rollouts.critic.add_critic`), or ptx_coef without data.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class PPOModule(pl.LightningModule):
         global_size: int = 16,
         micro_size: int = 4,
         stop_id: int | None = None,
+        data: DataAnswers | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -75,13 +87,27 @@ class PPOModule(pl.LightningModule):
         self.head = install_loss_head(model)
         self.value_head = ScalarHead(hidden_size_of(model, self.head), zero=True)
         self.reference = InitialWeights(model)
-        self.tuning = FineTuning(settings or FineTuningSettings(), accuracy="clipped", unit="answer tokens")
+        self.tuning = FineTuning(self._with_critic(settings or FineTuningSettings()), accuracy="clipped", unit="answer tokens")
+        if self.ppo.ptx_coef and data is None:
+            raise ConfigError(f"ppo.ptx_coef={self.ppo.ptx_coef} needs answers to learn from: give PPOModule(data=DataAnswers(...)).")
+        self.data = data
+        self.ema = None if self.ppo.ema_beta is None else MovingAverage(self, self.ppo.ema_beta, lambda name: not is_critics(name))
         self.controller, self.seen, self.watch = self.ppo.controller(), RunningMoments(), StepWatch()
         self.iteration = 0
         self.rollouts: list[Rollout] = []
         self.held_out: list[Rollout] = []
         self.metrics: dict[str, float] = {}
-        self._validated = torch.zeros(2, dtype=torch.float64)
+        self.findings: list[dict[str, Any]] = []  # of callbacks.Watchdogs
+        self._validated, self._ptx_sums = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+
+    def _with_critic(self, settings: FineTuningSettings) -> FineTuningSettings:
+        """Give the backbone its critic, after the reference was remembered, which has none."""
+        if self.ppo.critic == "shared":
+            return settings
+        add_critic(self.model, self.value_head, self.reward)
+        if self.ppo.critic_lr is None:
+            return settings
+        return replace(settings, optimizer=with_critic_lr(settings.optimizer, self, self.ppo.critic_lr))
 
     # --- what the policy says about its tokens -------------------------------------------------------------------------
 
@@ -90,7 +116,13 @@ class PPOModule(pl.LightningModule):
         inputs, targets = self._inputs(batch)
         with self.head.token_answers(targets, temperature=self.ppo.temperature, entropy_gradient=entropy_gradient):
             said = read_answers(self.model(**inputs).logits)
-        return said.logprobs, said.entropy, self.value_head(said.hidden_states), targets != -100
+        hidden = said.hidden_states if self.ppo.critic == "shared" else self._critic_states(inputs)
+        return said.logprobs, said.entropy, self.value_head(hidden), targets != -100
+
+    def _critic_states(self, inputs: dict[str, Any]) -> Tensor:
+        """Hidden states [B, T, H] of the critic's adapter."""
+        with adapter_in_use(self.model, CRITIC), self.head.hidden_states():
+            return self.model(**inputs).logits
 
     def reference_logprobs(self, batch: dict[str, Any]) -> Tensor:
         """[B, T] of the model as it was at the beginning; within `self.reference.in_use()`."""
@@ -112,7 +144,18 @@ class PPOModule(pl.LightningModule):
         surprise = masked_sum(entropy, mask)
         self.watch.add(policy, value, surprise)
         loss = policy.loss_sum + self.ppo.value_coef * value.loss_sum - self.ppo.entropy_coef * surprise.total
+        if self.ppo.ptx_coef:
+            loss = loss + self._ptx_loss(batch)
         return torch.stack((loss, policy.clipped.to(loss.dtype)))
+
+    def _ptx_loss(self, batch: dict[str, Any]) -> Tensor:
+        """[] instruction-tuning loss of the data's answers beside the rollouts, so that the step holds ptx_coef x its mean over tokens."""
+        inputs, targets = self._inputs(ptx_part(batch))
+        with self.head.loss_of(targets, chunked=self.tuning.settings.chunked_loss):
+            nll_sum = self.model(**inputs).logits[0]
+        self._ptx_sums += torch.tensor([float(nll_sum.detach()), count_trained(targets)], dtype=torch.float64)
+        # the step divides by the tokens of all rollouts
+        return nll_sum * (self.ppo.ptx_coef * batch["step_tokens"] / max(1, batch["ptx_tokens"]))
 
     # --- one iteration -------------------------------------------------------------------------------------------------
 
@@ -130,7 +173,7 @@ class PPOModule(pl.LightningModule):
         found = set_advantages(self.rollouts, self.ppo, coefficient)
         self.learn(self.rollouts)
         self.controller.update(found["kl"], self.ppo.num_rollouts)
-        self.metrics = self._summary(found | {"kl_coef": coefficient}) | self.watch.metrics()
+        self.metrics = self._summary(found | {"kl_coef": coefficient}) | self.watch.metrics() | self._ptx_metrics()
         self.log_dict({f"ppo/{name}": value for name, value in self.metrics.items()}, batch_size=1)
         self.iteration += 1
 
@@ -161,18 +204,33 @@ class PPOModule(pl.LightningModule):
                 members = order[start : start + share].tolist()
                 tokens = sum(rank[i] for rank in lengths for i in members)
                 batches = self._micro_batches([rollouts[i] for i in members], tokens)
+                self._add_data_answers(batches, len(members))
                 self.watch.begin_step()
                 self.tuning.step(self, batches, self)  # type: ignore[arg-type]
+                if self.ema is not None:
+                    self.ema.update()
                 kl = self.watch.end_step(self.trainer.strategy, self.tuning.last.loss)
                 if self.ppo.target_kl is not None and kl > self.ppo.target_kl:
                     return
+
+    def _add_data_answers(self, batches: list[Any], rows: int) -> None:
+        """With `ptx_coef`: as many of the data's own answers beside this rank's rollouts of the step."""
+        if not self.ppo.ptx_coef or self.data is None:
+            return
+        world_size, rank = self.trainer.world_size, self.trainer.global_rank
+        records = self.data.members(self.trainer.global_step, self.global_size, rows * world_size)
+        self.data.beside(batches, records[rank::world_size], self.data.trained_tokens(records), self._pad_id)
+
+    @property
+    def _pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
     def _micro_batches(self, rollouts: Sequence[Rollout], tokens: int = 1) -> list[Any]:
         """Longest first, on this rank's device."""
         by_length = sorted(rollouts, key=lambda r: -(len(r) + len(r.prompt.token_ids)))
         parts = [by_length[i : i + self.micro_size] for i in range(0, len(by_length), self.micro_size)]
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        batches = (collate_rollouts(part, pad, seq2seq=self.seq2seq, step_tokens=tokens) for part in parts)
+        batches = (collate_rollouts(part, self._pad_id, seq2seq=self.seq2seq, step_tokens=tokens) for part in parts)
         return [{k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()} for batch in batches]
 
     @torch.no_grad()
@@ -208,6 +266,14 @@ class PPOModule(pl.LightningModule):
         names = ("score", "reward", "response_tokens", "eos_rate")
         return {name: total / self.ppo.num_rollouts for name, total in zip(names, sums, strict=True)} | found
 
+    def _ptx_metrics(self) -> dict[str, float]:
+        """Mean instruction-tuning loss of the iteration's steps, in nats a token of the data's answers, and start anew."""
+        if not self.ppo.ptx_coef:
+            return {}
+        total, tokens = sum_over_ranks(self.trainer.strategy, self._ptx_sums).tolist()
+        self._ptx_sums.zero_()
+        return {"ptx_loss": total / max(1.0, tokens)}
+
     def _sampling(self) -> GenerationSettings:
         return GenerationSettings(
             do_sample=True, temperature=self.ppo.temperature, max_new_tokens=self.ppo.response_lengths[1], batch_size=4 * self.micro_size
@@ -240,6 +306,8 @@ class PPOModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.reference.place()
+        if self.ema is not None:
+            self.ema.place()
 
     def configure_model(self) -> None:
         self.tuning.shard(self, self.model)
@@ -249,6 +317,8 @@ class PPOModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = {"iteration": self.iteration, "controller": self.controller.state_dict(), "seen": self.seen.state_dict()}
+        if self.ema is not None:
+            state["ema"] = self.ema.state_dict()
         checkpoint["ppo"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -256,3 +326,10 @@ class PPOModule(pl.LightningModule):
         self.iteration = int(state["iteration"])
         self.controller.load_state_dict(state["controller"])
         self.seen.load_state_dict(state["seen"])
+        if self.ema is not None:
+            if "ema" not in state:
+                raise ConfigError(
+                    f"ppo.ema_beta={self.ppo.ema_beta}, but the checkpoint holds no moving average; resume with ppo.ema_beta=null, as the "
+                    "run was started."
+                )
+            self.ema.load_state_dict(state["ema"])

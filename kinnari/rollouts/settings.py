@@ -35,6 +35,10 @@ class PPOSettings:
         reward_clip: scores beyond are cut; null for none.
         missing_eos_penalty: taken off the score of an answer that was cut.
         baseline: take off the score of the data's own answer to the prompt.
+        critic: shared, a head on the policy's hidden states; or separate, an adapter and a head of its own (`rollouts.critic`).
+        critic_lr: peak learning rate of a separate critic; null for the policy's.
+        ptx_coef: weight of the mean instruction-tuning loss on the data's own answers, mixed into every step; 0 for none.
+        ema_beta: of a moving average of the policy's trained weights (`strategies.ema`); null for none.
     """
 
     num_rollouts: int = 64
@@ -57,16 +61,19 @@ class PPOSettings:
     reward_clip: float | None = 10.0
     missing_eos_penalty: float = 0.0
     baseline: bool = False
+    critic: Literal["shared", "separate"] = "shared"
+    critic_lr: float | None = None
+    ptx_coef: float = 0.0
+    ema_beta: float | None = None
 
     def __post_init__(self) -> None:
         if self.kl not in ("adaptive", "fixed"):
             raise ConfigError(f"ppo.kl={self.kl} is unknown; choose adaptive or fixed.")
         if self.reward_scaling not in get_args(Scaling):
             raise ConfigError(f"ppo.reward_scaling={self.reward_scaling} is unknown; choose one of {', '.join(get_args(Scaling))}.")
-        self._above_zero(
-            "num_rollouts", "epochs", "temperature", "kl_target", "kl_horizon", "clip", "reward_clip", "value_clip", "target_kl"
-        )
-        for name in ("kl_coef", "value_coef", "entropy_coef", "missing_eos_penalty"):
+        self._above_zero("num_rollouts", "epochs", "temperature", "kl_target", "kl_horizon", "clip", "reward_clip", "value_clip",
+                         "target_kl", "critic_lr")  # fmt: skip
+        for name in ("kl_coef", "value_coef", "entropy_coef", "missing_eos_penalty", "ptx_coef"):
             if vars(self)[name] < 0:
                 raise ConfigError(f"ppo.{name}={vars(self)[name]} must not be negative; 0 turns it off.")
         for name in ("gamma", "lam"):
@@ -77,6 +84,18 @@ class PPOSettings:
             raise ConfigError(
                 f"ppo.response_length={self.response_length} must be a number above 0, or [least, most] with 1 <= least <= most."
             )
+        self._check_recipe()
+
+    def _check_recipe(self) -> None:
+        if self.critic not in ("shared", "separate"):
+            raise ConfigError(f"ppo.critic={self.critic} is unknown; choose shared or separate.")
+        if self.critic_lr is not None and self.critic == "shared":
+            raise ConfigError(
+                f"ppo.critic_lr={self.critic_lr} with ppo.critic=shared: a head on the policy's own hidden states has no body to train at "
+                "a rate of its own. Use ppo.critic=separate, or ppo.critic_lr=null and ppo.value_coef."
+            )
+        if self.ema_beta is not None and not 0 < self.ema_beta < 1:
+            raise ConfigError(f"ppo.ema_beta={self.ema_beta} must be between 0 and 1, such as 0.992; null keeps no average.")
 
     @property
     def response_lengths(self) -> tuple[int, int]:

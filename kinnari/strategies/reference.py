@@ -31,7 +31,7 @@ class InitialWeights:
 
     def place(self) -> None:
         """Keep this rank's share of the first values beside the parameters; call it once the strategy is set up."""
-        self._rest()
+        rest(self.model)
         named = dict(self.model.named_parameters())
         self.shares = {name: share_of(named[name], whole) for name, whole in self.whole.items()}
         self.whole = {}
@@ -47,7 +47,7 @@ class InitialWeights:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        self._rest()
+        rest(self.model)
         named = dict(self.model.named_parameters())
         for name, share in self.shares.items():
             current = local_weights(named[name])
@@ -56,11 +56,12 @@ class InitialWeights:
             share.copy_(now)
         _gather_persistent(named)
 
-    def _rest(self) -> None:
-        # after a forward without backward FSDP2's root group still holds gathered copies, which would not see the exchange
-        for module in self.model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+
+def rest(model: nn.Module) -> None:
+    """Let go of gathered copies: after a forward without backward FSDP2's root group still holds some, which would not see a change."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def local_weights(parameter: Parameter) -> Tensor:
@@ -73,10 +74,10 @@ def local_weights(parameter: Parameter) -> Tensor:
     return whole
 
 
-def share_of(parameter: Parameter, whole: Tensor) -> Tensor:
-    """The piece of `whole` that corresponds to `local_weights(parameter)`, on its device and in its dtype."""
+def share_of(parameter: Parameter, whole: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The piece of `whole` that corresponds to `local_weights(parameter)`, on its device and in its dtype, or in `dtype`."""
     local = local_weights(parameter)
-    whole = whole.to(device=local.device, dtype=local.dtype)
+    whole = whole.to(device=local.device, dtype=dtype or local.dtype)
     like = parameter.detach()
     if isinstance(like, DTensor):
         # src_data_rank=None: every rank has the whole, so each cuts its own piece and nothing is sent
@@ -84,7 +85,7 @@ def share_of(parameter: Parameter, whole: Tensor) -> Tensor:
     if "ds_tensor" in vars(parameter):
         import torch.distributed as dist
 
-        flat = torch.zeros(local.numel() * dist.get_world_size(), dtype=local.dtype, device=local.device)
+        flat = torch.zeros(local.numel() * dist.get_world_size(), dtype=whole.dtype, device=local.device)
         flat[: whole.numel()] = whole.reshape(-1)
         return flat[local.numel() * dist.get_rank() :][: local.numel()].clone()
     return whole.clone()

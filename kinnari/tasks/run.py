@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kinnari.errors import ConfigError, ExportRejected, RankFailed
+from kinnari.errors import ConfigError, RankFailed, RunStopped
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
 from kinnari.tasks.rules import check, parallel_name
 
@@ -34,11 +34,16 @@ def run(cfg: DictConfig) -> Any:
     """
     check(cfg)
     frozen = freeze(cfg)
-    result = _run_on_ranks(frozen) if needs_ranks(frozen) else run_task(frozen)
+    result = execute(frozen)
     if result["status"] == "interrupted" and in_sweep():
         log.warning("interrupted: no further trial starts; the same command with output_dir and checkpoint.resume=auto goes on")
         raise SystemExit(128 + signal.SIGTERM)
     return None if frozen.task.metric is None else metric(frozen.task.metric, result)
+
+
+def execute(frozen: DictConfig) -> dict[str, Any]:
+    """Run the task of a checked, frozen config, here or on ranks as it says; returns its result."""
+    return _run_on_ranks(frozen) if needs_ranks(frozen) else run_task(frozen)
 
 
 def metric(name: str, result: dict[str, Any]) -> float:
@@ -100,7 +105,7 @@ def run_task(cfg: DictConfig) -> dict[str, Any]:
         result = get_method(cfg.task._target_)(cfg)
     except BaseException as problem:
         if first:
-            measured = problem.measured if isinstance(problem, ExportRejected) else {}
+            measured = problem.measured if isinstance(problem, RunStopped) else {}
             told = {**measured, "status": "failed", "error": f"{type(problem).__name__}: {problem}"[:ERROR_CHARACTERS]}
             write_result(cfg, "failed", time.monotonic() - began, told)
         raise

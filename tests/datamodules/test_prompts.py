@@ -2,8 +2,12 @@
 
 import pytest
 
-from datamodules.prompts import PromptDataset
+from datamodules.prompts import PromptDataModule, PromptDataset, first_tokens
+from kinnari.errors import ConfigError
+from kinnari.models.toy import byte_tokenizer
 from kinnari.text.prompts import Prompt
+from tests.datamodules.test_instruction import Fake
+from tests.kinnari.text.test_template import chatml
 
 PROMPTS = [Prompt((), [i], f"r:{i}", "") for i in range(7)]
 
@@ -25,3 +29,56 @@ def test_ranks_have_shares_of_the_same_iteration():
 
     assert [p.record_id for p in whole[3].prompts][0::2] == [p.record_id for p in halves[0][3].prompts]
     assert [p.record_id for p in whole[3].prompts][1::2] == [p.record_id for p in halves[1][3].prompts]
+
+
+def prompts_of(**options) -> PromptDataModule:
+    source = Fake(name="a rather long name of a source", count=30)
+    data = PromptDataModule({"a": source}, byte_tokenizer(), chatml(), max_length=256, held_out_fraction=0.2, num_rollouts=4, **options)
+    data.setup()
+    return data
+
+
+def test_questions_are_cut_at_a_length_drawn_for_each_and_asked_as_they_are_then():
+    whole, data = prompts_of(), prompts_of(query_tokens=[5, 9])
+    questions = [p.messages[-1].content for p in data.prompts]
+
+    assert {len(q) for q in questions} <= set(range(4, 10)) and len({len(q) for q in questions}) > 3  # a space at the end is dropped
+    for prompt, asked in zip(data.prompts, whole.prompts, strict=True):
+        cut, full = prompt.messages[-1].content, asked.messages[-1].content
+        assert full.startswith(cut) and (prompt.record_id, prompt.reference) == (asked.record_id, asked.reference)
+        assert data.tokenizer.decode(prompt.token_ids) == whole.tokenizer.decode(asked.token_ids).replace(full, cut)
+    assert all(len(p.messages[-1].content) <= 9 for p in data.held_out_asked)
+    assert questions == [p.messages[-1].content for p in prompts_of(query_tokens=[5, 9]).prompts]
+
+
+def test_a_question_shorter_than_its_draw_stays_whole():
+    assert [p.messages for p in prompts_of(query_tokens=[500, 900]).prompts] == [p.messages for p in prompts_of().prompts]
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_no_character_is_cut_in_half(count):
+    text = "กa한🙂b"  # 3, 1, 3, 4 and 1 bytes, a token each
+    cut = first_tokens(byte_tokenizer(), text, count)
+
+    assert text.startswith(cut) and "\ufffd" not in cut
+    assert cut == "ก" or len(cut.encode()) <= count
+
+
+def test_slow_tokenizers_cut_like_fast_ones():
+    class Slow:
+        is_fast = False
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": list(text.encode())}
+
+        def decode(self, ids):
+            return bytes(ids).decode(errors="replace")
+
+    for count in range(1, 12):
+        assert first_tokens(Slow(), "กa한🙂b", count) == first_tokens(byte_tokenizer(), "กa한🙂b", count)
+
+
+@pytest.mark.parametrize("given", [[0, 4], [5, 4], [4]])
+def test_lengths_that_are_no_range_are_refused(given):
+    with pytest.raises(ConfigError, match="query_tokens"):
+        prompts_of(query_tokens=given)

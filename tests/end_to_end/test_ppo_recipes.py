@@ -1,0 +1,206 @@
+"""What the two published PPO recipes need beside the default: a critic of its own, the data's answers mixed in, a moving average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kinnari.errors import ConfigError
+from kinnari.rollouts.settings import PPOSettings
+from kinnari.tasks import build
+from kinnari.tasks.compose import compose
+from kinnari.tasks.ppo import ppo
+from kinnari.tasks.reward import reward
+from tests.distributed import run_ranks
+from tests.end_to_end.test_ppo import PPO, RUNS, SMALL, TUNINGS, numbers, run
+
+CRITIC = ("ppo.critic=separate", "ppo.critic_lr=5e-3")
+BESIDE = ("ppo.ptx_coef=2.0", "ppo.ema_beta=0.9", "ppo.export_ema=true")
+LAST = "step_00000008.ckpt"
+
+
+def trained(folder: Path, name: str = LAST) -> dict:
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+@pytest.mark.parametrize("architecture", RUNS)
+@pytest.mark.parametrize("tuning", ["lora", "qlora"])
+def test_with_everything_on_the_ratio_is_1_and_the_kl_0(architecture, tuning):
+    result = run(ppo, [*PPO, *CRITIC, *BESIDE, RUNS[architecture], TUNINGS[tuning]])
+
+    assert result["curves"]["kl"][0] == pytest.approx(0, abs=1e-6)
+    assert result["curves"]["kl"][1] != 0
+    assert max(result["curves"]["first_ratio_error"]) < 1e-5
+    assert len(result["loss_curve"]) == 8 and all(map(math.isfinite, result["loss_curve"]))
+
+
+def test_policy_and_critic_are_trained_apart_and_exported_without_the_critic(tmp_path):
+    result = run(ppo, [*PPO, *CRITIC, *BESIDE, RUNS["causal"], "strategy=lora"], str(tmp_path))
+    state = trained(tmp_path)["state_dict"]
+
+    critic = [name for name in state if ".lora_B.critic." in name]
+    policy = [name.replace(".critic.", ".default.") for name in critic]
+    assert critic and all(state[name].abs().sum() > 0 for name in (*critic, *policy))  # B is 0 until it is trained
+    exported = load_file(Path(result["adapter_dir"]) / "adapter_model.safetensors")
+    average = load_file(Path(result["ema"]["adapter_dir"]) / "adapter_model.safetensors")
+    assert exported.keys() == average.keys() and not any("critic" in name for name in exported)
+    one = next(name for name in exported if "lora_B" in name)
+    last, mean = (next(v for k, v in found.items() if one.removesuffix(".weight") in k and ".default." in k)
+                  for found in (state, trained(tmp_path)["ppo"]["ema"]))  # fmt: skip
+    assert torch.equal(exported[one], last) and torch.equal(average[one], mean) and not torch.equal(last, mean)
+
+
+def test_checkpointed_blocks_are_computed_again_with_the_adapter_they_ran_with():
+    words = [*PPO, *CRITIC, RUNS["causal"], "strategy=lora"]
+    plain, again = (run(ppo, [*words, f"strategy.tuning.gradient_checkpointing={value}"]) for value in ("false", "true"))
+
+    assert again["loss_curve"] == pytest.approx(plain["loss_curve"], abs=1e-5)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    words = [*PPO, *CRITIC, *BESIDE, RUNS["causal"], "strategy=lora", "ppo.iterations=4", "checkpoint.every_n_steps=4", "checkpoint.keep=9",
+             "ppo.query_tokens=[3,9]"]  # fmt: skip
+    whole = run(ppo, words, str(tmp_path / "whole"))
+
+    again = run(ppo, [*words, f"checkpoint.resume={tmp_path}/whole/checkpoints/{LAST}"], str(tmp_path / "again"))
+
+    assert numbers(again) == numbers(whole)
+    first, second = (trained(tmp_path / name, "step_00000016.ckpt") for name in ("whole", "again"))
+    assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])
+    assert all(torch.equal(first["ppo"]["ema"][name], second["ppo"]["ema"][name]) for name in first["ppo"]["ema"])
+
+
+def test_a_resume_without_the_average_it_asks_for_is_refused(tmp_path):
+    words = [*PPO, RUNS["causal"], "strategy=lora", "checkpoint.every_n_steps=4"]
+    run(ppo, words, str(tmp_path / "whole"))
+
+    with pytest.raises(ConfigError, match="no moving average"):
+        run(ppo, [*words, "ppo.ema_beta=0.9", f"checkpoint.resume={tmp_path}/whole/checkpoints/{LAST}"], str(tmp_path / "again"))
+
+
+def test_a_separate_critic_begins_as_the_reward_model(tmp_path):
+    pairs = ("task=reward", "data=chatterbot_ranked", "data.chatterbot_ranked.limit=24", "trainer.max_steps=3", "held_out.most=6",
+             "held_out.fraction=null", "batch.global_size=8")  # fmt: skip
+    base = [w for w in SMALL if "merged" not in w]
+    run(reward, [*base, *pairs, RUNS["causal"], "strategy=lora"], str(tmp_path / "rm"))
+    words = [w for w in PPO if "rule" not in w and "iterations" not in w and "num_rollouts" not in w and "epochs" not in w]
+    more = ["ppo.reward=model", f"reward.path={tmp_path}/rm/reward", RUNS["causal"], "strategy=lora", "ppo.iterations=1",
+            "ppo.num_rollouts=4", "ppo.epochs=1", "optimizer.lr=1e-9"]  # fmt: skip
+    run(ppo, [*words, *more, "ppo.critic=separate"], str(tmp_path / "ppo"))
+
+    # one step of next to nothing: the critic is what it began as
+    state = trained(tmp_path / "ppo", "step_00000001.ckpt")["state_dict"]
+    adapter = load_file(tmp_path / "rm" / "reward" / "adapter" / "adapter_model.safetensors")
+    head = load_file(tmp_path / "rm" / "reward" / "reward_head.safetensors")["weight"]
+    assert torch.allclose(state["value_head.weight"], head, atol=1e-6)
+    for name, tensor in adapter.items():
+        assert torch.allclose(state["model." + name.replace(".weight", ".critic.weight")], tensor, atol=1e-6)
+
+
+def test_full_tuning_has_no_place_for_a_separate_critic():
+    with pytest.raises(ConfigError, match="full tuning has none"):
+        run(ppo, [*PPO, RUNS["causal"], "strategy=full", "ppo.critic=separate"])
+
+
+def test_an_average_that_is_not_kept_cannot_be_exported():
+    with pytest.raises(ConfigError, match="average to export"):
+        run(ppo, [*PPO, RUNS["causal"], "strategy=lora", "ppo.export_ema=true"])
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_frozen_blocks_stay_what_they_were_and_are_exported_with_the_rest(tmp_path, tuning):
+    words = [*(w for w in PPO if "merged" not in w), RUNS["causal"], TUNINGS[tuning], "ppo.num_layers_unfrozen=1"]
+    result = run(ppo, words, str(tmp_path))
+
+    assert result["curves"]["kl"][0] == pytest.approx(0, abs=1e-6) and result["curves"]["kl"][1] != 0
+    state = trained(tmp_path)["state_dict"]
+    assert any(".layers.1." in name for name in state)
+    assert not any(".layers.0." in name or "embed" in name for name in state)
+    merged = load_file(Path(result["merged_dir"]) / "model.safetensors")
+    first = build.load_for_training(compose([*words, f"output_dir={tmp_path}"]))[0]
+    begun = {name.replace("base_model.model.", "").replace(".base_layer", ""): p for name, p in first.named_parameters()}
+    assert all(torch.equal(merged[name], begun[name].to(merged[name].dtype)) for name in merged if ".layers.0." in name)
+    assert not torch.equal(merged["model.layers.1.self_attn.q_proj.weight"], begun["model.layers.1.self_attn.q_proj.weight"])
+
+
+def test_more_blocks_than_there_are_cannot_be_trained():
+    with pytest.raises(ConfigError, match="num_layers_unfrozen=9 must be from 1 to"):
+        run(ppo, [*PPO, RUNS["causal"], "strategy=full", "ppo.num_layers_unfrozen=9"])
+
+
+# --- strategies -----------------------------------------------------------------------------------------------------------
+
+STRATEGIES = [("ddp", "lora"), ("fsdp", "lora"), ("deepspeed_zero2", "lora"), ("deepspeed_zero3", "lora"), ("ddp", "full"),
+              ("fsdp", "full"), ("deepspeed_zero3", "full")]  # fmt: skip
+
+
+END = "step_00000004.ckpt"
+RESUMED = [("fsdp", "lora"), ("deepspeed_zero3", "full")]  # from a checkpoint of ddp
+
+
+def on_ranks(runs: Sequence[Sequence[str]], folder: str) -> list[tuple[dict, dict]]:
+    found = []
+    for i, words in enumerate(runs):
+        result = run(ppo, [word.replace("FOLDER", folder) for word in words], f"{folder}/{i}")
+        found.append((numbers(result), trained(Path(folder) / str(i), END)["ppo"]["ema"]))
+    return found
+
+
+def words_of(parallel: str, tuning: str, *more: str) -> list[str]:
+    beside = [w for w in BESIDE if "export" not in w]
+    kept = [w for w in PPO if "epochs" not in w]
+    critic = CRITIC if tuning == "lora" else ()
+    return [*kept, *beside, *critic, "ppo.epochs=1", "checkpoint.every_n_steps=2", "checkpoint.keep=9", RUNS["causal"], TUNINGS[tuning],
+            f"strategy/parallel={parallel}", "hw=cpux2", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> dict[tuple[str, ...], tuple[dict, dict]]:
+    folder = str(tmp_path_factory.mktemp("ranks"))
+    runs = [words_of(*key) for key in STRATEGIES]
+    for parallel, tuning in RESUMED:
+        half = f"FOLDER/{STRATEGIES.index(('ddp', tuning))}/checkpoints/step_00000002.ckpt"
+        runs.append(words_of(parallel, tuning, f"checkpoint.resume={half}"))
+    keys = [*STRATEGIES, *((*key, "resumed") for key in RESUMED)]
+    return dict(zip(keys, run_ranks(on_ranks, 2, runs, folder, timeout_s=500)[0], strict=True))
+
+
+@pytest.mark.parametrize("key", [*STRATEGIES, *((*key, "resumed") for key in RESUMED)], ids="-".join)
+def test_every_strategy_learns_and_averages_the_same(two_ranks, key):
+    (result, average), (expected, averaged) = two_ranks[key], two_ranks["ddp", key[1]]
+
+    assert max(result["curves"]["first_ratio_error"]) < 1e-5 and result["curves"]["kl"][0] == pytest.approx(0, abs=1e-6)
+    assert len(result["loss_curve"]) == 4 and result["loss_curve"] == pytest.approx(expected["loss_curve"], abs=3e-4)
+    assert average.keys() == averaged.keys()
+    assert all(torch.allclose(average[name], averaged[name], atol=2e-4) for name in average)
+
+
+# --- the files ------------------------------------------------------------------------------------------------------------
+
+
+def settings_of(*words: str) -> PPOSettings:
+    node = build.plain(compose([*words]).ppo)
+    return PPOSettings(**{k: v for k, v in node.items() if k in PPOSettings.__dataclass_fields__})
+
+
+def test_the_recipes_have_the_published_values():
+    trlx = settings_of("experiment=ppo_trlx", "data.scored_answers.path=F")
+    assert (trlx.kl, trlx.kl_coef, trlx.kl_target, trlx.kl_horizon) == ("adaptive", 0.1, 6.0, 10000)
+    assert (trlx.num_rollouts, trlx.epochs, trlx.clip, trlx.value_clip, trlx.value_coef, trlx.whiten) == (512, 4, 0.2, 0.2, 0.2, True)
+    assert (trlx.reward_clip, trlx.gamma, trlx.lam, trlx.response_length, trlx.baseline, trlx.critic) == (10, 1, 0.95, 100, True, "shared")
+    chat = settings_of("experiment=ppo_deepspeed_chat", "data.scored_answers.path=F")
+    assert (chat.kl, chat.kl_coef, chat.reward_clip, chat.whiten, chat.epochs) == ("fixed", 0.02, 5, False, 1)
+    assert (chat.critic, chat.ptx_coef, chat.ema_beta, chat.gamma, chat.lam) == ("separate", 10, 0.992, 1, 0.95)
+
+
+@pytest.mark.parametrize("recipe", ["trlx", "deepspeed_chat"])
+def test_each_recipe_runs(recipe):
+    words = [w for w in PPO if "epochs" not in w]
+    result = run(ppo, [*words, f"ppo={recipe}", RUNS["causal"], "strategy=lora"])
+
+    assert all(map(math.isfinite, result["loss_curve"])) and max(result["curves"]["first_ratio_error"]) < 1e-5
