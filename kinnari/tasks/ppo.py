@@ -33,7 +33,7 @@ from kinnari.tasks.export_facts import measured_now
 from kinnari.tasks.export_source import from_state
 from kinnari.tasks.ppo_recorder import PPORecorder
 from kinnari.tasks.result import versions
-from kinnari.tasks.rewards import reward_function
+from kinnari.tasks.rewards import check_reward, reward_function
 from kinnari.tasks.training import build_iterating_trainer, export_trained, fit
 from kinnari.tasks.training import speed as speed_of
 from kinnari.text.conversation import Conversation
@@ -51,6 +51,7 @@ def ppo(cfg: DictConfig) -> dict[str, Any]:
         RunStopped: a reward is no number or raised, the loss stayed non-finite, or a checkpoint could not be written.
     """
     parts, tokenizer = build.parts(cfg), build.tokenizer(cfg)
+    check_reward(cfg)
     build.find_weights(cfg)
     settings = PPOSettings(**{k: v for k, v in build.plain(cfg.ppo).items() if k in PPOSettings.__dataclass_fields__})
     if cfg.ppo.export_ema and settings.ema_beta is None:

@@ -25,6 +25,18 @@ from kinnari.text.template import Template
 from kinnari.text.tokens import SegmentEncoder
 
 
+def check_reward(cfg: DictConfig) -> None:
+    """Raises ConfigError for a reward model that is not there, before anything slow."""
+    if cfg.ppo.reward == "model":
+        read_description(_reward_folder(cfg))
+
+
+def _reward_folder(cfg: DictConfig) -> Path:
+    if cfg.reward.path is None:
+        raise ConfigError("ppo.reward=model needs a reward model: reward.path=DIR, the folder `reward` that task=reward wrote.")
+    return Path(cfg.reward.path).expanduser()
+
+
 def reward_function(cfg: DictConfig, parts: build.Parts, policy: Any) -> Reward:
     """The reward that `ppo.reward` names.
 
@@ -41,9 +53,7 @@ def reward_function(cfg: DictConfig, parts: build.Parts, policy: Any) -> Reward:
     if kind == "llm":
         return _asked(cfg)
     if kind == "model":
-        if cfg.reward.path is None:
-            raise ConfigError("ppo.reward=model needs a reward model: reward.path=DIR, the folder `reward` that task=reward wrote.")
-        return model_reward(cfg, parts, policy, Path(cfg.reward.path).expanduser())
+        return model_reward(cfg, parts, policy, _reward_folder(cfg))
     raise ConfigError(f"ppo.reward={kind} is unknown; choose model, rule, callable or llm.")
 
 

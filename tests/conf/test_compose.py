@@ -33,7 +33,7 @@ def _open_values(content: object, name: str) -> list[str]:
 # What an option cannot be composed without.
 NEEDS = {f"data={f.stem}": _open_values(yaml.safe_load(f.read_text("utf-8")), "data") for f in (conf_folder() / "data").glob("*.yaml")}
 NEEDS["task=recover"] = ["task.delta=DELTA"]
-NEEDS["task=export"] = ["checkpoint=RUN"]
+NEEDS["task=export"] = ["checkpoint=."]
 for file in (conf_folder() / "experiment").glob("*.yaml"):
     chosen = next((d["override /data"] for d in yaml.safe_load(file.read_text("utf-8"))["defaults"] if "override /data" in d), [])
     NEEDS[f"experiment={file.stem}"] = [override for name in chosen for override in NEEDS[f"data={name}"]]
