@@ -42,7 +42,7 @@ def told(*overrides: str) -> str:
         ("trainer.maxsteps=3", "Did you mean trainer.max_steps"),
         ("modle=xglm7b", "There is no setting 'modle'. Did you mean model?"),
         ("optimizer/lr=1", "written with dots: optimizer.lr=VALUE"),
-        ("task.prompts=[hello]", "It belongs to task=generate."),
+        ("task.prompts=[hello]", "It belongs to task=compare and task=generate."),
         ("data.alpaca.path=FILE", "It belongs to data=alpaca."),
         ("~optimizer.lrx", "Did you mean optimizer.lr"),
         ("~hw=t4", "hw=t4 is not what was chosen, so it cannot be removed."),
