@@ -22,6 +22,7 @@ from kinnari.strategies.microbatches import agree_max, gather_objects, micro_bat
 from kinnari.strategies.optimizer_step import StepTotals
 from kinnari.strategies.reference import InitialWeights
 from kinnari.text.batches import Batch
+from kinnari.text.pair_batches import counted_pairs
 
 
 class DPOModule(pl.LightningModule):
@@ -73,13 +74,8 @@ class DPOModule(pl.LightningModule):
         """Pairs in rows [2P, T] with `reference` [2P] -> [2] float32: sum of the pairs' losses, pairs whose chosen answer gained more."""
         policy, reference = self.answer_logprobs(batch), batch["reference"]  # type: ignore[typeddict-item]
         loss = dpo_loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2], beta=self.beta,
-                        label_smoothing=self.label_smoothing, counted=self.counted(batch))  # fmt: skip
+                        label_smoothing=self.label_smoothing, counted=counted_pairs(batch))  # fmt: skip
         return torch.stack((loss.loss_sum, loss.correct.to(loss.loss_sum.dtype)))
-
-    @staticmethod
-    def counted(batch: Batch) -> Tensor:
-        """[P] bool: the pairs that count; an empty micro-batch has one that does not."""
-        return (batch["labels"] != IGNORED).any(1)[0::2]
 
     @torch.no_grad()
     def with_reference(self, batches: list[Batch]) -> list[Any]:
@@ -107,7 +103,7 @@ class DPOModule(pl.LightningModule):
     def validation_step(self, batches: list[Batch], step: int) -> None:
         """What held-out pairs gained and lost."""
         for batch in self.with_reference(batches):
-            policy, counted = self.answer_logprobs(batch), self.counted(batch)
+            policy, counted = self.answer_logprobs(batch), counted_pairs(batch)
             gained = self.beta * (policy - batch["reference"])
             losses = pair_losses(gained[0::2] - gained[1::2], self.label_smoothing)
             lengths = (batch["labels"] != IGNORED).sum(1)

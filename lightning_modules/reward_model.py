@@ -11,16 +11,16 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from kinnari.functional.pooling import at_last_token, mean_over_tokens
 from kinnari.functional.reward_metrics import PairScores
 from kinnari.models.backbone import freeze_bottom, freeze_untied_head, hidden_size_of, last_hidden_states
 from kinnari.models.head import install_loss_head
-from kinnari.models.reward import RewardSettings, pair_losses
+from kinnari.models.reward import RewardSettings, pair_losses, pooled
 from kinnari.models.scalar_head import ScalarHead
 from kinnari.strategies.fine_tuning import FineTuning, FineTuningSettings
 from kinnari.strategies.microbatches import gather_objects
 from kinnari.strategies.optimizer_step import StepTotals
 from kinnari.text.batches import Batch
+from kinnari.text.pair_batches import counted_pairs
 
 
 class RewardModel(pl.LightningModule):
@@ -56,22 +56,16 @@ class RewardModel(pl.LightningModule):
 
     def pooled(self, scores: Tensor, batch: Batch) -> Tensor:
         """Scores [B, T] -> [B], one for each conversation."""
-        pool = mean_over_tokens if self.reward.pooling == "mean" else at_last_token
-        return pool(scores, batch["attention_mask"])
+        return pooled(self.reward, scores, batch["attention_mask"])
 
     def forward(self, batch: Batch) -> Tensor:
         """Pairs in rows [2P, T] -> [2] float32: sum of the pairs' losses, number of pairs ranked rightly."""
         scores = self.token_scores(batch)
         rewards = self.pooled(scores, batch)
         chosen, rejected = rewards[0::2], rewards[1::2]
-        counted = self.counted(batch)
+        counted = counted_pairs(batch)
         losses = pair_losses(self.reward, scores, rewards, batch)
         return torch.stack((losses[counted].sum(), (chosen > rejected)[counted].sum().to(losses.dtype)))
-
-    @staticmethod
-    def counted(batch: Batch) -> Tensor:
-        """[P] bool: the pairs that count; an empty micro-batch has one that does not."""
-        return (batch["labels"] != -100).any(1)[0::2]
 
     def training_step(self, batches: list[Batch], step: int) -> None:
         """One optimizer step."""
@@ -81,7 +75,7 @@ class RewardModel(pl.LightningModule):
         """Scores of some held-out pairs."""
         for batch in batches:
             scores = self.token_scores(batch)
-            rewards, counted = self.pooled(scores, batch), self.counted(batch)
+            rewards, counted = self.pooled(scores, batch), counted_pairs(batch)
             losses = pair_losses(self.reward, scores, rewards, batch)
             answers = (batch["labels"] != -100).sum(1)
             self.held_out.add(batch["record_ids"], rewards[0::2][counted], rewards[1::2][counted], losses[counted],

@@ -1,4 +1,4 @@
-"""What a reward model learns by, and the folder it is kept in."""
+"""What a reward model reads off a conversation, and what it learns by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from kinnari.errors import ConfigError
+from kinnari.functional.pooling import at_last_token, mean_over_tokens
 from kinnari.functional.reward_losses import divergence_losses, pairwise_losses
 from kinnari.text.batches import Batch
 
@@ -44,6 +45,12 @@ class RewardSettings:
             raise ConfigError(f"reward.input={self.input} is unknown; choose conversation or answer.")
         if self.centering < 0:
             raise ConfigError(f"reward.centering={self.centering} must not be negative; 0 turns it off.")
+
+
+def pooled(settings: RewardSettings, scores: Tensor, attention_mask: Tensor) -> Tensor:
+    """Scores [B, T] of tokens -> [B], one for each conversation."""
+    pool = mean_over_tokens if settings.pooling == "mean" else at_last_token
+    return pool(scores, attention_mask)
 
 
 def pair_losses(settings: RewardSettings, scores: Tensor, rewards: Tensor, batch: Batch) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,10 +11,9 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from kinnari.functional.pooling import at_last_token, mean_over_tokens
 from kinnari.models.backbone import last_hidden_states
 from kinnari.models.head import LossHead
-from kinnari.models.reward import RewardSettings
+from kinnari.models.reward import RewardSettings, pooled
 from kinnari.models.scalar_head import ScalarHead
 from kinnari.rollouts.rollout import Rollout
 from kinnari.text.batches import pad_rows
@@ -50,7 +49,6 @@ class ModelReward:
         pad_id: of its tokenizer.
         batch_size: rows of a forward.
         adapter: name of its adapter where the backbone is the policy's; None where it has the model for itself.
-        forward: what every forward is wrapped in (a sharded strategy must know of it).
     """
 
     def __init__(
@@ -78,25 +76,18 @@ class ModelReward:
         """Scores of rows of token ids, longest first in batches; in the order given."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: dict[int, float] = {}
-        with torch.no_grad(), self._in_use():
+        in_use = nullcontext() if self.adapter is None else adapter_in_use(self.model, self.adapter)
+        with torch.no_grad(), in_use:
             for start in range(0, len(order), self.batch_size):
                 members = order[start : start + self.batch_size]
                 found |= dict(zip(members, self._scores([rows[i] for i in members]).tolist(), strict=True))
         return [found[i] for i in range(len(rows))]
 
-    def _in_use(self) -> AbstractContextManager[None]:
-        @contextmanager
-        def alone() -> Iterator[None]:
-            yield
-
-        return alone() if self.adapter is None else adapter_in_use(self.model, self.adapter)
-
     def _scores(self, rows: Sequence[Sequence[int]]) -> Tensor:
         device = self.head.weight.device
         ids, mask = (torch.from_numpy(part).to(device) for part in pad_rows(rows, self.pad_id))
         hidden = last_hidden_states(self.model, self.loss_head, input_ids=ids, attention_mask=mask)
-        pool = mean_over_tokens if self.settings.pooling == "mean" else at_last_token
-        return pool(self.head(hidden), mask).cpu()
+        return pooled(self.settings, self.head(hidden), mask).cpu()
 
 
 def share_backbone(policy: Any, folder: Any, name: str = "reward") -> bool:

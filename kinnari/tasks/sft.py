@@ -8,16 +8,14 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from kinnari.errors import ExportRejected
 from kinnari.generation.sampler import answer_end, chat_prompts, generate
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
-from kinnari.tasks.export import write_folders
 from kinnari.tasks.preflight import preflight
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
-from kinnari.tasks.training import build_trainer, curve_and_speed, fit, planned_steps
+from kinnari.tasks.training import build_trainer, curve_and_speed, export_trained, fit, planned_steps
 from kinnari.text.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -52,7 +50,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         f"{trainable:,}",
     )
     finished = fit(cfg, trainer, module, data, recorder)
-    result = {
+    result: dict[str, Any] = {
         "status": "done" if finished else "interrupted",
         # what callbacks measured in the last validation, such as val/rougeL
         **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
@@ -64,13 +62,8 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         "preflight": checked and vars(checked),
         "precision": parts.precision,
     }
-    state = trainer.strategy.lightning_module_state_dict()
+    export_trained(cfg, trainer, result, [c for c, _ in zip(data.held_out_conversations, range(PROBED), strict=False)], finished=finished)
     if finished and trainer.is_global_zero:
-        try:
-            result |= write_folders(cfg, state, result, [c for c, _ in zip(data.held_out_conversations, range(PROBED), strict=False)])
-        except ExportRejected as problem:
-            problem.measured = result | problem.measured  # the training itself is done and measured
-            raise
         result["samples"] = samples(cfg, data, recorder)
         print_report(result)
     trainer.strategy.barrier()

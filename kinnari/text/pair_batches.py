@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from kinnari.functional.labels import IGNORED
@@ -115,6 +116,11 @@ def collate_pairs(micro: MicroBatch, records: PairRecords, pad_id: int, step_pai
         step_tokens=step_pairs,
         rows_together=2,
     )
+
+
+def counted_pairs(batch: Batch) -> Tensor:
+    """[P] bool: the pairs that count; an empty micro-batch has one that does not."""
+    return (batch["labels"] != IGNORED).any(1)[0::2]
 
 
 class PairStepDataset(Dataset[list[Batch]]):
