@@ -1,0 +1,210 @@
+"""What a run costs on each device: memory at the highest moment, operations, seconds, bytes on the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kinnari.planning import seconds, sharding
+from kinnari.planning.blueprint import Making, shapes_of
+from kinnari.planning.device_memory import around
+from kinnari.planning.fake_step import Step, Work
+from kinnari.planning.optimizer_state import is_paged
+from kinnari.planning.request import GIB, Estimate, Phase, PlanRequest
+from kinnari.planning.sharding import SHARDED, Held
+from kinnari.planning.trace import Traced, trace
+from kinnari.strategies.precision import COMPUTE_DTYPES, DTYPES
+
+_STORAGE = DTYPES | {"uint8": torch.uint8}
+
+
+def estimate(request: PlanRequest) -> Estimate:
+    """What `request` costs, from the shapes of its real module; no weights are read and no number is computed.
+
+    Raises:
+        ConfigError: the model has no shapes to be found, or the tuning does not fit it.
+    """
+    if request.task == "ppo":
+        from kinnari.planning.ppo import estimate_ppo
+
+        return estimate_ppo(request)
+    traced = trained(request, training_step(request))
+    held = sharding.held(request, traced.sizes, is_lora(request))
+    memory = peak(request, traced, held)
+    flops, tokens = _flops(request, traced), tokens_of_step(request)
+    sent = seconds.communication(request, traced.sizes, micro_batches(request))
+    phase = Phase(memory_gib=memory, flops=flops / request.hardware.world_size, seconds=seconds_of(request, traced, flops, sent, held))
+    return assembled(request, {"training": phase}, traced, flops, tokens, sent.total, held)
+
+
+def assembled(
+    request: PlanRequest, phases: Mapping[str, Phase], traced: Traced, flops: float, tokens: float, sent: float, held: Held
+) -> Estimate:
+    """The record of all phases; the one that needs most memory gives the components."""
+    highest = max(phases.values(), key=lambda phase: phase.peak_gib)
+    times = [phase.seconds for phase in phases.values()]
+    took = None if any(time is None for time in times) else math.fsum(time for time in times if time is not None)
+    records = request.rows.records
+    steps = None if records is None else math.ceil(records / records_of_step(request))
+    paged = traced.sizes.optimizer_bytes / GIB - highest.memory_gib.get("optimizer", 0.0) if is_paged(request.optimizer) else 0.0
+    return Estimate(
+        memory_gib=highest.memory_gib,
+        peak_memory_gib=highest.peak_gib,
+        phases=dict(phases),
+        total_parameters=round(traced.sizes.parameters),
+        trainable_parameters=round(traced.sizes.trainable),
+        flops_per_step=flops,
+        seconds_per_step=took,
+        tokens_per_step=tokens,
+        communication_bytes=sent,
+        hours_per_epoch=None if took is None or steps is None else took * steps / 3600,
+        host_gib=held.host / GIB + max(0.0, paged),
+        details={"efficiency": seconds.efficiency(request.hardware), "micro_batches": micro_batches(request)},
+    )
+
+
+# --- the step that is traced -------------------------------------------------------------------------------------------
+
+
+def is_lora(request: PlanRequest) -> bool:
+    return request.tuning.name != "full"
+
+
+def making(request: PlanRequest) -> Making:
+    """How the module of the run is made."""
+    weights, trained_dtype = sharding.dtypes(request)
+    compute = COMPUTE_DTYPES[request.precision]
+    sharded = request.parallel.name in ("fsdp", "deepspeed_zero3")
+    named = request.tuning.quant_storage
+    packed = _STORAGE[named] if named else compute if sharded else torch.uint8
+    own = compute if request.precision == "bf16-true" and not request.parallel.name.startswith("deepspeed") else torch.float32
+    fused = request.parallel.name not in SHARDED
+    cast = request.precision == "bf16-true" or request.parallel.name.startswith("deepspeed")
+    buffers = compute if cast and compute != torch.float32 else None
+    return Making(weights=weights, trained=trained_dtype, compute=compute, fused=fused, storage=packed, optimized=own, buffers=buffers)
+
+
+def training_step(request: PlanRequest, work: Work | None = None, **changes: Any) -> Step:
+    """The widest micro-batch of the run."""
+    rows = request.rows
+    width = _round_up(rows.width)
+    count = request.micro_size * (2 if request.task == "reward" else 1)
+    target_width = _round_up(rows.target_width or rows.width)
+    answers = target_width if request.spec.architecture == "seq2seq" else width
+    mixed = request.precision.endswith("mixed") and not request.parallel.name.startswith("deepspeed")
+    step = Step(
+        work=work or ("reward" if request.task == "reward" else "sft"),
+        rows=count,
+        width=width,
+        target_width=target_width,
+        targets=max(1, round(count * answers * rows.trained_share)),
+        packed=rows.packed,
+        micro_batches=2 if micro_batches(request) > 1 else 1,
+        autocast=COMPUTE_DTYPES[request.precision] if mixed else None,
+        chunked_loss=request.chunked_loss,
+        gpu=request.hardware.accelerator == "gpu",
+        flash=request.hardware.flash_attention,
+    )
+    return replace(step, **changes)
+
+
+def _round_up(width: int) -> int:
+    return -(-width // 8) * 8  # `kinnari.text.batches.MULTIPLE`
+
+
+def trained(request: PlanRequest, step: Step) -> Traced:
+    freezing = request.freezing if request.task == "reward" else None
+    return trace(request.spec, request.tuning, making(request), step, request.optimizer, freezing)
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------
+
+
+def peak(request: PlanRequest, traced: Traced, held: Held, beside: Mapping[str, float] | None = None) -> dict[str, float]:
+    """GiB by component at the highest moment of a training step, steady state: the optimizer's state is there from the start.
+
+    Args:
+        beside: bytes by component that are there all the time (task=ppo).
+    """
+    moments = [moment_of(request, kinds, held, part) | dict(beside or {}) for part, kinds in traced.peaks.items()]
+    return finished(request, max(moments, key=lambda moment: sum(moment.values())))
+
+
+def moment_of(request: PlanRequest, kinds: Mapping[str, float], held: Held, part: str) -> dict[str, float]:
+    """Bytes by component at the highest moment of one part of a step, from what a module that is whole keeps there."""
+    moment = {kind: value for kind, value in kinds.items() if kind not in ("weights", "adapters", "gradients")}
+    sharded = request.parallel.name in SHARDED
+    moment |= {"weights": held.weights, "adapters": held.adapters, "masters": held.masters, "optimizer": held.optimizer}
+    moment["gradients"] = held.gradients if sharded else kinds.get("gradients", 0.0)
+    if part != "end":
+        moment |= {"gathered": held.gathered, "communication": held.communication}
+    else:
+        moment["temporaries"] = moment.get("temporaries", 0.0) + held.step
+    return moment
+
+
+def finished(request: PlanRequest, moment: Mapping[str, float]) -> dict[str, float]:
+    """Bytes by component -> GiB with what lies around them; a paged optimizer keeps on the device what there is room for."""
+    bytes_of = dict(moment)
+    extra = around(request.hardware, bytes_of)
+    room = request.hardware.memory_gib
+    if is_paged(request.optimizer) and request.hardware.accelerator == "gpu" and room is not None:
+        others = sum(value for name, value in bytes_of.items() if name != "optimizer") / GIB + sum(extra.values())
+        bytes_of["optimizer"] = min(bytes_of.get("optimizer", 0.0), max(0.0, room - others) * GIB)
+    bytes_of["activations"] = bytes_of.get("activations", 0.0) + bytes_of.pop("inputs", 0.0)
+    memory = {name: value / GIB for name, value in bytes_of.items()} | extra
+    return {name: value for name, value in memory.items() if value > 0}
+
+
+# --- operations and time -----------------------------------------------------------------------------------------------
+
+
+def records_of_step(request: PlanRequest) -> int:
+    return request.ppo.num_rollouts if request.task == "ppo" else request.global_size
+
+
+def micro_batches(request: PlanRequest) -> int:
+    """Of one optimizer step on one rank; a packed row holds as many records as fit."""
+    rows = request.rows
+    a_row = max(1.0, rows.width / rows.mean) if rows.packed and rows.mean else 1.0
+    return max(1, math.ceil(request.global_size / (request.micro_size * a_row * request.hardware.world_size) - 1e-9))
+
+
+def tokens_of_step(request: PlanRequest) -> float:
+    """Real tokens of all devices."""
+    rows = request.rows
+    mean = min(rows.mean or rows.width, rows.width)
+    both = 2 if request.task == "reward" else 1
+    target = (rows.target_width or 0) if request.spec.architecture == "seq2seq" else 0
+    return request.global_size * both * (mean + target)
+
+
+def _traced_tokens(step: Step, seq2seq: bool) -> float:
+    return step.micro_batches * step.rows * (step.width + (step.target_width if seq2seq else 0))
+
+
+def _flops(request: PlanRequest, traced: Traced) -> float:
+    """Of all devices in a step: those of the traced rows, in proportion to real tokens."""
+    step = training_step(request)
+    return traced.flops * tokens_of_step(request) / _traced_tokens(step, request.spec.architecture == "seq2seq")
+
+
+def seconds_of(request: PlanRequest, traced: Traced, flops: float, sent: seconds.Communication, held: Held) -> float | None:
+    hardware = request.hardware
+    whole = traced.sizes.frozen_bytes + traced.sizes.trainable_bytes
+    kept = max(kinds.get("activations", 0.0) for kinds in traced.peaks.values())
+    moved = micro_batches(request) * (2 * whole + 2 * kept)  # weights read twice, activations written and read
+    computed = seconds.computing(hardware, flops / hardware.world_size, moved)
+    if computed is None:
+        return None
+    link = seconds.link_bytes_s(hardware)
+    return max(computed, sent.hidden / link) + sent.waited / link + seconds.stepping(request, traced.sizes, held.host)
+
+
+def block_count(request: PlanRequest) -> int:
+    """Repeated layers of the model."""
+    return len(shapes_of(request.spec).blocks)

@@ -1,0 +1,109 @@
+"""What a device holds under each strategy: by hand, and against DeepSpeed's own estimators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kinnari.planning import sharding
+from kinnari.planning.estimate import estimate, making
+from kinnari.planning.request import GIB, Parallel
+from kinnari.planning.sharding import BUCKET_NUMBERS, held
+from kinnari.planning.trace import Sizes, sizes_of
+from kinnari.strategies.deepspeed import zero_config
+from kinnari.strategies.tuning import Tuning
+from tests.kinnari.planning.specs import A100, request
+
+RANKS = 4
+MODEL = 100_000_000  # numbers, of which 80 million in 10 equal blocks
+
+
+def sizes(itemsize: int, trained: float = MODEL) -> Sizes:
+    return Sizes(parameters=MODEL, trainable=trained, frozen_bytes=itemsize * (MODEL - trained), trainable_bytes=itemsize * trained,
+                 optimizer_bytes=8 * trained, largest_block=itemsize * 8e6, largest_block_trainable=itemsize * 8e6 * trained / MODEL,
+                 blocks_bytes=itemsize * 8e7, largest_trainable=1e6)  # fmt: skip
+
+
+def asked(name: str, **options):
+    return request(
+        tuning=Tuning(name="full"), parallel=Parallel(name, **options), hardware=replace(A100, devices=RANKS), precision="bf16-mixed"
+    )
+
+
+def test_fsdp_shards_everything_and_gathers_the_root_and_two_blocks():
+    kept = held(asked("fsdp"), sizes(2), lora=False)
+    assert (kept.weights, kept.gradients, kept.optimizer) == (4 * MODEL / RANKS, 4 * MODEL / RANKS, 8 * MODEL / RANKS)
+    assert kept.gathered == 2 * 2e7 + 2 * 2 * 8e6
+    assert kept.communication == 2e7 * (2 + 4), "the root's gradients, and their float32 sums"
+
+
+def test_a_frozen_base_is_sharded_in_its_own_dtype_and_adapters_in_float32():
+    kept = held(asked("fsdp"), sizes(2, trained=1_000_000), lora=True)
+    assert (kept.weights, kept.adapters, kept.optimizer) == (2 * 99e6 / RANKS, 4 * 1e6 / RANKS, 8 * 1e6 / RANKS)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_model_states_are_those_of_deepspeeds_own_estimators(stage):
+    """At the optimizer's step, without buckets and gathered layers.
+
+    Theirs counts 18 bytes a number of stage 3 (deepspeed 0.19), where 2 + 4 of weights, 2 + 4 of gradients and 8 of state are 20: weights
+    and gradients of 16 bits are both there when the optimizer steps.
+    """
+    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+    from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+
+    kept = held(asked(f"deepspeed_zero{stage}"), sizes(2), lora=False)
+    ours = kept.weights + kept.masters + kept.gradients + kept.optimizer + kept.step
+    if stage == 2:
+        theirs = estimate_zero2_model_states_mem_needs(MODEL, RANKS, 1, cpu_offload=False)[1]
+    else:
+        _, whole, layer = estimate_zero3_model_states_mem_needs(MODEL, 1_000_000, RANKS, 1, cpu_offload=False, cpu_offload_params=False)
+        theirs = whole - layer + 2 * MODEL / RANKS
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_offloading_leaves_what_deepspeeds_own_estimators_leave(stage):
+    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+    from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+
+    kept = held(asked(f"deepspeed_zero{stage}", offload_optimizer=True, offload_parameters=stage == 3), sizes(2), lora=False)
+    ours = kept.weights + kept.masters + kept.gradients + kept.optimizer + kept.step
+    if stage == 2:
+        assert ours == estimate_zero2_model_states_mem_needs(MODEL, RANKS, 1, cpu_offload=True)[1]
+    else:
+        _, whole, layer = estimate_zero3_model_states_mem_needs(MODEL, 1_000_000, RANKS, 1, cpu_offload=True, cpu_offload_params=True)
+        assert ours == whole - layer == 0
+    assert kept.host >= 16 * MODEL / RANKS
+
+
+def test_stage_1_keeps_whole_gradients():
+    kept = held(asked("deepspeed_zero1"), sizes(2), lora=False)
+    assert (kept.weights, kept.gradients, kept.masters) == (2 * MODEL, 2 * MODEL, 4 * MODEL / RANKS)
+
+
+def test_buckets_are_as_large_as_the_strategy_makes_them():
+    assert zero_config(2, None)["zero_optimization"]["reduce_bucket_size"] == BUCKET_NUMBERS
+
+
+def test_every_strategy_can_be_planned_and_sharding_more_holds_less():
+    peaks = {}
+    for name in ("ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3", "fsdp"):
+        run = request("llama7b", parallel=Parallel(name), hardware=replace(A100, devices=8), precision="bf16-mixed")
+        peaks[name] = estimate(run).peak_memory_gib
+    assert peaks["ddp"] > peaks["deepspeed_zero1"] > peaks["deepspeed_zero2"] > peaks["deepspeed_zero3"]
+    assert peaks["fsdp"] < peaks["deepspeed_zero2"]
+
+
+def test_a_paged_optimizer_takes_what_room_there_is():
+    tight = request("llama7b", tuning=Tuning(name="full", gradient_checkpointing=True), hardware=replace(A100, memory_gib=60),
+                    precision="bf16-mixed", optimizer="paged_adamw")  # fmt: skip
+    told = estimate(tight)
+    state = sizes_of(tight.spec, tight.tuning, making(tight), "paged_adamw").optimizer_bytes / GIB
+    assert told.peak_memory_gib <= 60 + 1e-9
+    assert told.memory_gib.get("optimizer", 0.0) + told.host_gib == pytest.approx(state)
+
+
+def test_the_sharded_strategies_are_told_apart_from_the_whole_ones():
+    assert set(sharding.SHARDED) == {"fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"}
