@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from callbacks.answers import HeldOutQuestions, answer, as_settings, needs_all_ranks
+from callbacks.throughput import no_training_time
 from kinnari.generation.sampler import Answer
 from kinnari.generation.settings import GenerationSettings
 from kinnari.text.conversation import Conversation
@@ -47,11 +48,12 @@ class SampleAnswers(pl.Callback):
             return
         if not (trainer.is_global_zero or needs_all_ranks(trainer)):
             return
-        if self._questions is None:
-            self._questions = HeldOutQuestions(trainer, pl_module, self.count, self.seed, self.settings)
-        answers = answer(trainer, pl_module, self._questions, self._questions.prompts)
-        if trainer.is_global_zero:
-            self._write(trainer, self._questions.conversations, answers)
+        with no_training_time(trainer):
+            if self._questions is None:
+                self._questions = HeldOutQuestions(trainer, pl_module, self.count, self.seed, self.settings)
+            answers = answer(trainer, pl_module, self._questions, self._questions.prompts)
+            if trainer.is_global_zero:
+                self._write(trainer, self._questions.conversations, answers)
 
     def _write(self, trainer: pl.Trainer, conversations: list[Conversation], answers: list[Answer]) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

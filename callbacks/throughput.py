@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +20,8 @@ class Throughput(pl.Callback):
     """Logs train/tokens_per_second, train/trained_tokens_per_second, train/padding_fraction and train/mfu (train/hfu too under
     gradient checkpointing), over the steps since it logged last and over all ranks.
 
-    A step's time is its own and that of fetching its batch; validation, checkpoints and sample answers are not counted.
+    A step's time is its own and that of fetching its batch; validation, checkpoints and what callbacks do within `no_training_time`
+    are not counted.
 
     Args:
         every_n_steps: optimizer steps between two values.
@@ -63,6 +66,12 @@ class Throughput(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._ended = None
 
+    def pause(self, seconds: float) -> None:
+        """Time since the last step began or ended that was spent on something else."""
+        self._began += seconds
+        if self._ended is not None:
+            self._ended += seconds
+
     def _values(self, trainer: pl.Trainer) -> dict[str, float]:
         mine = self.meter
         counts = torch.tensor([mine.real, mine.total, mine.trained, mine.seconds], dtype=torch.float64)
@@ -79,3 +88,15 @@ class Throughput(pl.Callback):
             if self.flops.checkpointed:
                 values["train/hfu"] = meter.hfu(self.flops, peak)
         return values
+
+
+@contextmanager
+def no_training_time(trainer: pl.Trainer) -> Iterator[None]:
+    """What is done in here, between steps, is left out of `Throughput`, whichever of the callbacks comes first."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Throughput):
+                callback.pause(time.perf_counter() - began)

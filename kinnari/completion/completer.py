@@ -42,11 +42,17 @@ class CompletionSettings:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back; `finish_reason` is `stop`, `length`, or `failed` (then `text` is empty and `error` says why)."""
+    """What came back; `finish_reason` is `stop`, `length`, or `failed` (then `text` is empty and `error` says why).
+
+    Attributes:
+        input_tokens, output_tokens: as an endpoint counted them; None where it said nothing.
+    """
 
     text: str
     finish_reason: Literal["stop", "length", "failed"]
     error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class Completer(Protocol):

@@ -192,7 +192,10 @@ def _completion(answer: Any, chat: bool) -> Completion:
         return Completion("", "failed", f"the model gave no text (finish_reason {reason})")
     if not isinstance(text, str):
         raise TypeError("text")
-    return Completion(text, "length" if reason == "length" else "stop")
+    usage = answer.get("usage") or {}
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    read, written = (count if isinstance(count, int) and count >= 0 else None for count in counts)
+    return Completion(text, "length" if reason == "length" else "stop", None, read, written)
 
 
 def _content(message: Message) -> str:

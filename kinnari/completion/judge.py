@@ -1,40 +1,32 @@
 """A language model says which of two answers is better; it is asked twice, with the answers in either order.
 
-first A, then B      A   A   B   tie
-first B, then A      A   B   B   A
-verdict              A  tie  B   A       a judge that goes by the place contradicts itself, and that is a tie
+How it is asked and read is a `JudgeTemplate`, what comes of the replies a `Judgement`: kinnari/evaluation/judging/.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from kinnari.completion.completer import Completer, CompletionSettings
-from kinnari.errors import ConfigError
+from kinnari.completion.completer import Completer, Completion, CompletionSettings
+from kinnari.evaluation.judging.readings import UNREAD
+from kinnari.evaluation.judging.template import JudgeTemplate
+from kinnari.evaluation.judging.verdicts import Judgement, judgement
+from kinnari.text.conversation import Message
 
 log = logging.getLogger(__name__)
 
-Verdict = Literal["first", "second", "tie"]
 
-ASKED = (
-    "Below are a question and two answers to it. Which answer is more helpful, relevant, accurate and detailed? Neither their order nor "
-    "their length matters. Reply with A, B or tie and nothing else.\n\nQuestion:\n{prompt}\n\nAnswer A:\n{first}\n\nAnswer B:\n{second}"
-    "\n\nBetter answer:"
-)
-_PARTS = ("{prompt}", "{first}", "{second}")
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A question and two answers to it; `category` chooses the instruction, `reference` is a right answer if there is one."""
 
-
-@dataclass(frozen=True)
-class Judgement:
-    """What came of both questions about one pair; `unread` counts replies that said none of A, B and tie."""
-
-    verdict: Verdict
-    replies: tuple[str, str]
-    unread: int
+    prompt: str
+    first: str
+    second: str
+    category: str = ""
+    reference: str = ""
 
 
 class PairJudge:
@@ -42,50 +34,32 @@ class PairJudge:
 
     Args:
         completer: who is asked.
-        instruction: holds {prompt}, {first} and {second}, and asks for A, B or tie.
-
-    Raises:
-        ConfigError: a part is missing in the instruction.
+        template: how; the default asks for A, B or tie.
+        both_orders: False asks once, in the given order, as the published systems did.
     """
 
-    def __init__(self, completer: Completer, instruction: str = ASKED) -> None:
-        missing = [part for part in _PARTS if part not in instruction]
-        if missing:
-            raise ConfigError(f"The judge's instruction holds no {' and no '.join(missing)}; it must hold {', '.join(_PARTS)}.")
-        self.completer, self.instruction = completer, instruction
+    def __init__(self, completer: Completer, template: JudgeTemplate = JudgeTemplate(), *, both_orders: bool = True) -> None:  # noqa: B008, frozen
+        self.completer, self.template, self.both_orders = completer, template, both_orders
 
-    def __call__(
-        self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str], on_progress: Callable[[int], None] = lambda done: None
-    ) -> list[Judgement]:
-        """One judgement for each prompt and its two answers."""
-        rows = list(zip(prompts, first, second, strict=True))
-        requests = [self._request(p, a, b) for p, a, b in rows] + [self._request(p, b, a) for p, a, b in rows]
-        replies = self.completer.complete(requests, CompletionSettings(max_tokens=16, temperature=0.0), on_progress)
-        judged = [judgement(one.text or one.error or "", two.text or two.error or "", one.error is None, two.error is None)
-                  for one, two in zip(replies[: len(rows)], replies[len(rows) :], strict=True)]  # fmt: skip
-        unread = sum(j.unread for j in judged)
+    def __call__(self, pairs: Sequence[Pair], on_progress: Callable[[int], None] = lambda done: None) -> list[Judgement]:
+        """One judgement for each pair; `on_progress` is told how many requests are answered."""
+        settings = CompletionSettings(max_tokens=self.template.max_tokens, temperature=self.template.temperature)
+        requests = [request for pair in pairs for request in self.requests(pair)]
+        replies = self.completer.complete(requests, settings, on_progress)
+        judged = self._judgements(replies)
+        unread = sum(one.unread for one in judged)
         if unread:
-            log.warning("%d of %d replies of %s name no answer and count as ties", unread, len(requests), self.completer.name)
+            log.warning("%d of %d replies of %s cannot be read", unread, len(requests), self.completer.name)
         return judged
 
-    def _request(self, prompt: str, first: str, second: str) -> str:
-        # not str.format: a question may hold braces
-        parts = dict(zip(_PARTS, (prompt, first, second), strict=True))
-        return re.sub(r"\{prompt\}|\{first\}|\{second\}", lambda match: parts[match[0]], self.instruction)
+    def requests(self, pair: Pair) -> list[list[Message]]:
+        """What is asked about a pair, one chat or two."""
+        about = {"category": pair.category, "reference": pair.reference}
+        given = self.template.messages(pair.prompt, pair.first, pair.second, **about)
+        return [given, self.template.messages(pair.prompt, pair.second, pair.first, **about)] if self.both_orders else [given]
 
-
-def judgement(straight: str, swapped: str, straight_came: bool = True, swapped_came: bool = True) -> Judgement:
-    """Of the replies to (first, second) and to (second, first)."""
-    one = read_verdict(straight) if straight_came else None
-    two = read_verdict(swapped) if swapped_came else None
-    points = {"first": 1, "second": -1}
-    total = points.get(one or "", 0) - points.get(two or "", 0)
-    verdict: Verdict = "first" if total > 0 else "second" if total < 0 else "tie"
-    return Judgement(verdict, (straight, swapped), (one is None) + (two is None))
-
-
-def read_verdict(reply: str) -> Verdict | None:
-    """`A` is the first, `B` the second, tie neither; None where the reply says nothing of it or several."""
-    said = {word.casefold() for word in re.findall(r"\b(?:A|B|[Tt]ie|TIE)\b", reply)}
-    found: dict[str, Verdict] = {"a": "first", "b": "second", "tie": "tie"}
-    return found[said.pop()] if len(said) == 1 else None
+    def _judgements(self, replies: Sequence[Completion]) -> list[Judgement]:
+        readings = [self.template.read(reply.text) if reply.error is None else UNREAD for reply in replies]
+        texts = [reply.text if reply.error is None else reply.error for reply in replies]
+        step = 1 + self.both_orders
+        return [judgement(texts[i : i + step], readings[i : i + step]) for i in range(0, len(replies), step)]

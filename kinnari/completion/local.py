@@ -28,6 +28,7 @@ class LocalCompleter:
         template: how chats are rendered; None for a completer of bare text alone.
         name: recorded beside the results.
         batch_size: prompts answered together.
+        synced: the weights are sharded over ranks, which must all ask the same, see `kinnari.generation.sampler.generate`.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class LocalCompleter:
         *,
         name: str,
         batch_size: int = 8,
+        synced: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.template, self.name, self.batch_size = model, tokenizer, template, name, batch_size
+        self.synced = synced
         seq2seq = bool(model.config.is_encoder_decoder)
         self.stop_id = None if template is None else sampler.answer_end(tokenizer, template, seq2seq=seq2seq)
 
@@ -83,6 +86,7 @@ class LocalCompleter:
             prompts,
             replace(_generation_settings(settings), max_new_tokens=room, batch_size=len(prompts)),
             seed=seed,
+            synced=self.synced,
             stop_id=stop_id,
             logits_processors=[_Penalties(settings, begin)] if penalised else [],
             stopping_criteria=[_StopStrings(self.tokenizer, settings.stop, begin, tell)],

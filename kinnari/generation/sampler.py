@@ -29,6 +29,7 @@ from transformers import (
 
 from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
+from kinnari.generation.start_script import StartInScript
 from kinnari.text.batches import pad_rows
 from kinnari.text.conversation import Message
 from kinnari.text.seq2seq_tokens import source_segments
@@ -102,6 +103,7 @@ def generate(
     config = _transformers_config(base, tokenizer, settings, stop_id)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # longest first: out of memory shows at once
     answers: dict[int, Answer] = {}
+    started = [StartInScript(tokenizer, settings.start_script)] if settings.start_script else []
     with _answering(model, base, config, synced), torch.random.fork_rng(devices=_cuda_devices(base)):
         torch.manual_seed(seed)
         for start in range(0, len(order), settings.batch_size):
@@ -110,8 +112,9 @@ def generate(
                 model,
                 [prompts[i] for i in members],
                 config,
+                started,
                 synced_gpus=synced,
-                logits_processor=LogitsProcessorList(logits_processors),
+                logits_processor=LogitsProcessorList([*started, *logits_processors]),
                 stopping_criteria=StoppingCriteriaList(stopping_criteria),
             )
             answers |= {i: _answer(row, tokenizer, config.eos_token_id) for i, row in zip(members, rows, strict=True)}
@@ -196,11 +199,19 @@ def _answering(model: nn.Module, base: PreTrainedModel, config: GenerationConfig
             group.reshard()  # the root group stays gathered after a forward that no backward follows
 
 
-def _answer_batch(model: PreTrainedModel | PeftModel, prompts: list[Sequence[int]], config: GenerationConfig, **options: Any) -> Tensor:
+def _answer_batch(
+    model: PreTrainedModel | PeftModel,
+    prompts: list[Sequence[int]],
+    config: GenerationConfig,
+    started: list[StartInScript],
+    **options: Any,
+) -> Tensor:
     """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token)."""
     base = _base(model)
     seq2seq = base.config.is_encoder_decoder
     ids, mask = pad_rows(prompts, config.pad_token_id, left=not seq2seq)
+    for processor in started:
+        processor.begin = 1 if seq2seq else ids.shape[1]
     device = _device(base)
     # PEFT's generate calls the model inside, so that the hooks of the outermost FSDP2 group would not fire by themselves.
     register_fsdp_forward_method(model, "generate")

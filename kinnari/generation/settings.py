@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kinnari.errors import ConfigError
+from kinnari.generation.start_script import SCRIPTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class GenerationSettings:
         min_new_tokens: EOS is forbidden before.
         max_new_tokens: the answer is cut there.
         batch_size: prompts answered together; no influence on greedy answers but for float rounding.
+        start_script: language whose letters the answer must begin with (`kinnari.generation.start_script.SCRIPTS`); None for any.
 
     Raises:
         ConfigError: a value is out of its range, or a sampling setting is changed while do_sample is false.
@@ -37,6 +39,7 @@ class GenerationSettings:
     min_new_tokens: int = 0
     max_new_tokens: int = 48
     batch_size: int = 8
+    start_script: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "max_new_tokens", "batch_size"):
@@ -45,6 +48,8 @@ class GenerationSettings:
             self._require(name, vars(self)[name] >= 0, "must not be negative; 0 turns it off")
         self._require("temperature", self.temperature > 0, "must be above 0; for greedy answers set generation.do_sample=false")
         self._require("top_p", 0 < self.top_p <= 1, "must be in (0, 1]; 1 keeps all tokens")
+        known = self.start_script is None or self.start_script in SCRIPTS
+        self._require("start_script", known, f"is not known; choose one of {', '.join(SCRIPTS)}, or null for any")
         self._require("repetition_penalty", self.repetition_penalty > 0, "must be above 0; 1 turns it off")
         within = self.min_new_tokens <= self.max_new_tokens
         self._require("min_new_tokens", within, f"exceeds generation.max_new_tokens={self.max_new_tokens}; lower it")

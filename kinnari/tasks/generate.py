@@ -14,29 +14,34 @@ from rich.console import Console
 from rich.text import Text
 
 from kinnari.errors import ConfigError
-from kinnari.generation import sampler
-from kinnari.tasks import build
-from kinnari.text.conversation import Message
+from kinnari.tasks.answering import Answerer, answer_store
+from kinnari.tasks.generate_file import answer_file
 from kinnari.text.progress import progress_line
 from kinnari.translation.translator import Translation, Translator
 
 
 def generate(cfg: DictConfig) -> dict[str, Any]:
-    """Answer `task.prompts` and print them; `model.adapter` names an adapter to answer with.
+    """Answer `task.prompts` and print them, or the file `generate.input`; `model.adapter` names an adapter to answer with.
 
     With `translation=` the prompts are translated from `task.translate_from` into `task.translate_to`, the language the model is good
     at, and the answers back. A prompt that cannot be translated has no answer, an answer that cannot be is shown as it is; both say why.
 
     Raises:
-        ConfigError: an engine without the two languages, or the languages without an engine.
+        ConfigError: an engine without the two languages, or the languages without an engine; a file that cannot be read.
     """
     engine = _engine(cfg)
+    if cfg.generate.input is not None:
+        return answer_file(cfg, lambda questions: _rows(engine, cfg, questions))
     prompts = [str(prompt) for prompt in cfg.task.prompts]
-    rows = _answered(cfg, prompts) if engine is None else _through(engine, cfg, prompts)
+    rows = _rows(engine, cfg, prompts)
     console = Console()
     for row in rows:
         console.print(Text(row["prompt"], style="bold"), *_shown(row), "", sep="\n", soft_wrap=True)
     return {"answers": rows}
+
+
+def _rows(engine: Translator | None, cfg: DictConfig, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    return _answered(cfg, prompts) if engine is None else _through(engine, cfg, prompts)
 
 
 def _engine(cfg: DictConfig) -> Translator | None:
@@ -54,18 +59,12 @@ def _engine(cfg: DictConfig) -> Translator | None:
 
 
 def _answered(cfg: DictConfig, questions: Sequence[str]) -> list[dict[str, Any]]:
-    """prompt, answer and whether it was finished, of each question."""
+    """prompt, answer and whether it was finished, of each question; one that cannot be answered says why."""
     if not questions:
         return []
-    model, tokenizer = build.load_for_inference(cfg)
-    conversations = [[Message("user", question)] for question in questions]
-    seq2seq = model.config.is_encoder_decoder
-    template, settings = build.template(cfg, tokenizer), build.generation_settings(cfg)
-    prompts = sampler.chat_prompts(tokenizer, template, conversations, seq2seq=seq2seq)
-    stop = sampler.answer_end(tokenizer, template, seq2seq=seq2seq)
-    with progress_line("answering", len(prompts)) as advance:
-        answers = sampler.generate(model, tokenizer, prompts, settings, seed=cfg.seed, stop_id=stop, on_progress=advance)
-    return [{"prompt": q, "answer": a.text, "finished": a.finished} for q, a in zip(questions, answers, strict=True)]
+    store = answer_store(cfg.generate.cache_file, cfg.generate.cache) if cfg.generate.input is not None else None
+    rows = zip(questions, Answerer(cfg, store)(questions), strict=True)
+    return [{"prompt": q, "answer": a.text, "finished": a.finished} | ({"error": a.error} if a.error else {}) for q, a in rows]
 
 
 def _through(engine: Translator, cfg: DictConfig, prompts: Sequence[str]) -> list[dict[str, Any]]:
@@ -76,7 +75,9 @@ def _through(engine: Translator, cfg: DictConfig, prompts: Sequence[str]) -> lis
     understood = [i for i, question in enumerate(asked) if question.text is not None]
     answered = dict(zip(understood, _answered(cfg, [asked[i].text or "" for i in understood]), strict=True))
     with progress_line("translating answers", len(answered)) as advance:
-        back = dict(zip(understood, engine.translate([row["answer"] for row in answered.values()], models, users, advance), strict=True))
+        back = dict(
+            zip(understood, engine.translate([row["answer"] or "" for row in answered.values()], models, users, advance), strict=True)
+        )
     return [_row(prompt, asked[i], answered.get(i), back.get(i)) for i, prompt in enumerate(prompts)]
 
 
@@ -84,6 +85,8 @@ def _row(prompt: str, question: Translation, answered: dict[str, Any] | None, ba
     row = {"prompt": prompt, "prompt_translated": question.text, "answer": None, "answer_translated": None, "finished": False}
     if answered is None or back is None:
         return row | {"error": f"the prompt could not be translated: {question.error}"}
+    if answered["answer"] is None:
+        return row | {"error": answered["error"]}
     row |= {"answer": answered["answer"], "answer_translated": back.text, "finished": answered["finished"]}
     return row | {"error": None if back.text is not None else f"the answer could not be translated: {back.error}"}
 

@@ -13,13 +13,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from callbacks import ExportBest, GenerationMetrics, PeakMemory, Progress, SampleAnswers, Throughput
+from callbacks import BenchmarkScores, ExportBest, GenerationMetrics, PeakMemory, Progress, SampleAnswers, Throughput
 from kinnari.strategies.parallel import build_strategy
 from tests.callbacks.conftest import toy_data, toy_llama, toy_lora, toy_module
+from tests.callbacks.test_benchmarks import quiz, reading
 from tests.distributed import run_ranks
 
 LENGTH = {"max_new_tokens": 6, "batch_size": 2}
-METRICS = ("val/rouge1", "val/rouge2", "val/rougeL", "val/rougeLsum", "val/chrf")
+METRICS = ("val/rouge1", "val/rouge2", "val/rougeL", "val/rougeLsum", "val/chrf", "benchmark/quiz/accuracy", "benchmark/reading/f1")
 
 
 def train(strategy: str, tuning: str, world_size: int, folder: str) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def train(strategy: str, tuning: str, world_size: int, folder: str) -> dict[str,
             Throughput(every_n_steps=2, peak_tflops=1.0),
             PeakMemory(every_n_steps=2),
             ExportBest(used / "best"),
+            BenchmarkScores([quiz(used), reading(used)], used, every_n_steps=2),
         ],
     )
     module = toy_module(toy_lora() if tuning == "lora" else toy_llama())
@@ -64,6 +66,11 @@ def exported_logits(folder: Path, tuning: str) -> torch.Tensor:
         return model.eval()(input_ids=torch.tensor([[1, 40, 41, 42]])).logits
 
 
+def benchmarks(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "benchmarks.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
 def samples(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
 
@@ -72,6 +79,8 @@ def samples(folder: Path) -> list[dict]:
 @pytest.mark.parametrize(("strategy", "tuning"), [("ddp", "lora"), ("fsdp", "lora"), ("deepspeed_zero3", "full")])
 def test_two_ranks_answer_export_and_measure_as_one_process(strategy: str, tuning: str, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
     alone = train("single", tuning, 1, str(one))
     first, second = run_ranks(train, 2, strategy, tuning, 2, str(two), timeout_s=120)
     for name in ("val/loss", "train/loss"):
@@ -81,4 +90,5 @@ def test_two_ranks_answer_export_and_measure_as_one_process(strategy: str, tunin
     together = ("train/tokens_per_second", "train/padding_fraction", "train/mfu", "peak_memory_gib", *METRICS)
     assert {name: first[name] for name in together} == {name: second[name] for name in together}
     assert [row["answer"] for row in samples(two)] == [row["answer"] for row in samples(one)]
+    assert benchmarks(two) == benchmarks(one) and [row["step"] for row in benchmarks(one)] == [0, 2, 4]
     torch.testing.assert_close(exported_logits(two, tuning), exported_logits(one, tuning), rtol=1e-3, atol=1e-3)

@@ -201,3 +201,15 @@ def test_what_cannot_work_is_refused_and_secrets_are_not_repeated(url, options, 
 def test_a_chat_for_a_completer_of_bare_text_is_refused():
     with pytest.raises(ConfigError, match="chat=true"):
         ask("http://127.0.0.1:9/v1", [[Message("user", "Q")]], chat=False)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [({"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}, (12, 3)), ({"prompt_tokens": "many"}, (None, None)),
+     (None, (None, None)),
+     ("none", (None, None)), ({"prompt_tokens": 12}, (12, None))],
+)  # fmt: skip
+def test_tokens_are_what_the_server_counted(usage, counted):
+    with serving(lambda number, body: Reply(body=chat_answer("x") | {"usage": usage})) as seen:
+        (found,) = EndpointCompleter(seen.url, "m").complete(["p"], CompletionSettings())
+    assert (found.text, found.input_tokens, found.output_tokens) == ("x", *counted)

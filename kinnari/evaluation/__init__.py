@@ -1,0 +1,1 @@
+"""Scoring models on benchmarks: questions, likelihoods of their candidates, predictions, statistics, judges."""

@@ -1,0 +1,1 @@
+"""Judging pairs of answers: requests, readings of replies, verdicts, what they add up to, questionnaires for people."""
