@@ -58,8 +58,14 @@ def stop(problem: Exception) -> NoReturn:
     sys.exit(2 if mistake else 1)
 
 
+def sweep_first(words: list[str]) -> list[str]:
+    """The command line with -m in front: argparse takes no overrides behind a flag that stands among them (python 3.11 to 3.13)."""
+    return sorted(words, key=lambda word: word not in ("-m", "--multirun"))
+
+
 def main() -> None:
     """The console command."""
+    sys.argv[1:] = sweep_first(sys.argv[1:])
     try:
         spot_mistakes(sys.argv[1:])
         launch()

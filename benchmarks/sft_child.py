@@ -127,6 +127,13 @@ def config(settings: dict[str, Any], folder: str) -> DictConfig:
     ])  # fmt: skip
 
 
+def clock_of(settings: dict[str, Any]) -> Callable[[], float]:
+    """Wall-clock seconds, or processor seconds over threads: what the wall clock would show if nobody else used the machine."""
+    if settings["clock"] == "wall":
+        return time.perf_counter
+    return lambda: time.process_time() / settings["threads"]
+
+
 @dataclass(frozen=True)
 class Run:
     """What every variant starts from."""
@@ -137,12 +144,6 @@ class Run:
     tokenizer: Any
     data: pl.LightningDataModule
     steps: int
-
-    def clock(self) -> Callable[[], float]:
-        """Wall-clock seconds, or processor seconds over threads: what the wall clock would show if nobody else used the machine."""
-        if self.settings["clock"] == "wall":
-            return time.perf_counter
-        return lambda: time.process_time() / self.settings["threads"]
 
     def model(self) -> Any:
         """The model that Kinnari would train."""
@@ -162,7 +163,7 @@ def ours(run: Run) -> StepLog:
     """The same parts in the same trainer as `python launch.py`."""
     module = build.lightning_module(run.cfg, run.parts, run.model(), build.fine_tuning_settings(run.cfg, run.parts, run.steps))
     trainer = build_trainer(run.cfg, run.parts, RunRecorder(None), run.steps, run.data.plan.steps_per_epoch)
-    log = StepLog(run.clock())
+    log = StepLog(clock_of(run.settings))
     trainer.callbacks.append(TimedSteps(log))
     trainer.fit(module, datamodule=run.data)
     return log
@@ -181,7 +182,7 @@ def bare(run: Run, selected: bool) -> StepLog:
     optimizer = settings.optimizer(parameters)
     scheduler = settings.scheduler(optimizer, total_steps=steps)
     loss_of = selected_loss if selected else transformers_loss
-    log = StepLog(run.clock())
+    log = StepLog(clock_of(run.settings))
     log.begin()
     for step, batches in enumerate(run.data.train_dataloader()):
         if step == steps:

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from sft_child import Run, StepLog
+from sft_child import Run, StepLog, clock_of
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -112,7 +112,7 @@ def trl_run(run: Run) -> StepLog:
     trainer = CountingTrainer(
         model_source(parts.spec, seed=cfg.seed), args, train_dataset=dataset, processing_class=run.tokenizer, peft_config=adapters(parts)
     )
-    timing = TimedSteps(StepLog(run.clock()))
+    timing = TimedSteps(StepLog(clock_of(run.settings)))
     timing.trainer = trainer
     trainer.add_callback(timing)
     trainer.train()

@@ -51,6 +51,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         held_out_fraction, held_out_most: prompts to hold out; without a fraction `held_out_most` of them, where groups allow.
         near_duplicates: prompts at least this alike count as one when the sides are told apart; None: only equal ones.
         answers_alone: rows hold the answers without their prompts.
+        seq2seq: prompts and answers are rows of their own, each of at most max_length tokens.
         global_size: pairs per optimizer step over all ranks; micro_size: pairs per forward on one rank.
         seed: of the split, of the order of training, and of `limit` where a source has no `limit_seed`.
         world_size, rank: data-parallel ranks; only rank 0 shows progress and logs.
@@ -79,6 +80,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         held_out_most: int = 1000,
         near_duplicates: float | None = 0.8,
         answers_alone: bool = False,
+        seq2seq: bool = False,
         global_size: int = 16,
         micro_size: int = 4,
         seed: int = 42,
@@ -98,7 +100,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.train_records: PairRecords | None = None
         self.held_out_records: PairRecords | None = None
         self.global_size, self.micro_size, self.answers_alone = global_size, micro_size, answers_alone
-        self.world_size, self.num_workers, self.folder = world_size, num_workers, folder
+        self.world_size, self.num_workers, self.folder, self.seq2seq = world_size, num_workers, folder, seq2seq
         self.plan: BatchPlan | None = None
         self._ready = False
         if max_length is not None and (tokenizer is None or template is None):
@@ -125,7 +127,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         """Optimizer steps from the trainer's `global_step` on, so a resumed run goes on with the step it was to do next."""
         assert self.plan is not None and self.train_records is not None, "pairs are tokenised by the tokenizer and template of the model"
         start = self.trainer.global_step if self.trainer else 0
-        steps = PairStepDataset(self.train_records, self.plan, self.rank, self._pad_id)
+        steps = PairStepDataset(self.train_records, self.plan, self.rank, self.pad_id)
         return DataLoader(steps, batch_size=None, sampler=StepSampler(self.plan.steps_per_epoch, start), num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[list[Batch]] | list[DataLoader[list[Batch]]]:
@@ -135,10 +137,11 @@ class PreferenceDataModule(pl.LightningDataModule):
             return []
         order = np.argsort(-records.lengths, kind="stable")
         plan = self._plan(records, self.micro_size * self.world_size, "none", order)
-        return DataLoader(PairStepDataset(records, plan, self.rank, self._pad_id), batch_size=None, shuffle=False)
+        return DataLoader(PairStepDataset(records, plan, self.rank, self.pad_id), batch_size=None, shuffle=False)
 
     @property
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
+        """Fills rows."""
         assert self.tokenizer is not None
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
@@ -226,12 +229,13 @@ class PreferenceDataModule(pl.LightningDataModule):
         if self.tokenizer is None or self.template is None:
             return table, None
         encoder = SegmentEncoder(self.tokenizer)
-        records = encode_pairs(table, encoder, self.template, answers_alone=self.answers_alone, show=self.rank == 0)
+        records = encode_pairs(table, encoder, self.template, answers_alone=self.answers_alone, seq2seq=self.seq2seq,
+                               show=self.rank == 0)  # fmt: skip
         most = self.max_length
-        long = [] if most is None else np.flatnonzero(records.lengths > most).tolist()
+        long = [] if most is None else np.flatnonzero(records.widths > most).tolist()
         for i in long:
             pair = table[i].chosen
-            reason = f"{int(records.lengths[i])} tokens, more than max_length={most}"
+            reason = f"{int(records.widths[i])} tokens, more than max_length={most}"
             self.rejects.append(Reject(source=pair.source, file=pair.record_id, line=0, reason=reason, step="max_length"))
         return (table.without(long), records.without(long)) if long else (table, records)
 

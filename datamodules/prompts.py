@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,13 +49,15 @@ class PromptDataModule(InstructionDataModule):
     ) -> None:
         super().__init__(*arguments, **keywords)
         if query_tokens is not None and not (len(query_tokens) == 2 and 1 <= query_tokens[0] <= query_tokens[1]):
-            raise ConfigError(f"ppo.query_tokens={list(query_tokens)} must be [least, most] with 1 <= least <= most, or null.")
+            raise ConfigError(f"query_tokens={list(query_tokens)} must be [least, most] with 1 <= least <= most, or None.")
         self.query_tokens = query_tokens
         self.num_rollouts, self.iterations = num_rollouts, iterations
         self.longest_prompt, self.held_out_prompts = longest_prompt, held_out_prompts
         self.module: Any = None
         self.prompts: list[Prompt] = []
         self.held_out_asked: list[Prompt] = []
+        self.counted: Counter[str] = Counter()
+        self._shortest: int | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Prepare the conversations, and their prompts; a question that is asked several times is kept once."""
@@ -64,9 +67,15 @@ class PromptDataModule(InstructionDataModule):
         self.prompts = self._prompts(self.train_conversations)
         self.held_out_asked = self._prompts(self.held_out_conversations)[: self.held_out_prompts]
         if not self.prompts:
-            raise ConfigError(f"No prompt of {', '.join(self.sources)} has at most {self.longest_prompt} tokens. Raise model.max_length.")
+            raise ConfigError(self._why_no_prompt())
         if self.num_rollouts % self.world_size:
-            raise ConfigError(f"ppo.num_rollouts={self.num_rollouts} must be a multiple of the {self.world_size} ranks.")
+            raise ConfigError(f"num_rollouts={self.num_rollouts} must be a multiple of the {self.world_size} ranks.")
+        if not self.held_out_asked and self.rank == 0:
+            log.warning("no prompt is held out: nothing is measured before and after")
+
+    def prompt_counts(self) -> dict[str, int]:
+        """Prompts to train on and held out, and what was left out of either: asked twice, too long, without a question."""
+        return {"train": len(self.prompts), "held_out": len(self.held_out_asked), **self.counted}
 
     def follow(self, module: Any) -> None:
         """Begin where `module.iteration` says, which a resumed module reads from its checkpoint."""
@@ -84,8 +93,19 @@ class PromptDataModule(InstructionDataModule):
         mine = self.held_out_asked[self.rank :: self.world_size]
         return DataLoader([PromptShare(mine or self.held_out_asked[:1])], batch_size=None)  # type: ignore[arg-type]
 
+    def _why_no_prompt(self) -> str:
+        names = ", ".join(self.sources)
+        if self.counted["too_long"]:
+            shortest = "" if self._shortest is None else f" (the shortest has {self._shortest})"
+            return (
+                f"No prompt of {names} has at most {self.longest_prompt} tokens{shortest}, which is what answers leave of "
+                "model.max_length. Raise it, or lower ppo.response_length."
+            )
+        return f"{names} asks nothing: PPO answers questions, and these are texts without one. Use a source of instructions or dialogues."
+
     def _prompts(self, conversations: Any) -> list[Prompt]:
-        first = {tuple(c.prompt()): c for c in reversed(conversations)}
+        asking = [c for c in conversations if any(f"{m.content}{m.context}".strip() for m in c.prompt())]
+        first = {tuple(c.prompt()): c for c in reversed(asking)}
         asked = list(reversed(first.values()))
         questions = self._cut([tuple(c.prompt()) for c in asked])
         ids = chat_prompts(self.tokenizer, self.template, questions, seq2seq=self.seq2seq)
@@ -95,6 +115,11 @@ class PromptDataModule(InstructionDataModule):
             log.warning(
                 "%d of %d prompts have more than %s tokens and are left out", len(prompts) - len(kept), len(prompts), self.longest_prompt
             )
+        if prompts and not kept:
+            self._shortest = min(len(p.token_ids) for p in prompts)
+        found = {"without_question": len(conversations) - len(asking), "asked_again": len(asking) - len(asked),
+                 "too_long": len(prompts) - len(kept)}  # fmt: skip
+        self.counted.update(found)
         return kept
 
     def _cut(self, questions: list[tuple[Message, ...]]) -> list[tuple[Message, ...]]:

@@ -4,12 +4,14 @@ One dataloader item is one iteration: this rank's share of `num_rollouts` prompt
 `epochs` x (rollouts / global_size) optimizer steps, each the same arithmetic as a step of fine-tuning (`kinnari.strategies`).
 
 Policy, value and reference are one backbone: the value is a head on the policy's hidden states, the reference its first weights. With
-`PPOSettings(critic="separate")` the value has an adapter of its own on that backbone, and a forward of its own.
+`PPOSettings(critic="separate")` the value has an adapter of its own on that backbone, under full tuning a backbone of its own, and a
+forward of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kinnari.errors import ConfigError
-from kinnari.functional.labels import count_trained, shift_targets
+from kinnari.functional.labels import IGNORED, count_trained, shift_targets
 from kinnari.functional.rl_losses import masked_sum, policy_loss, value_loss
 from kinnari.functional.running_moments import RunningMoments
 from kinnari.generation.sampler import generate
@@ -31,8 +33,11 @@ from kinnari.models.backbone import hidden_size_of
 from kinnari.models.dropout import train_without_dropout
 from kinnari.models.head import install_loss_head, read_answers
 from kinnari.models.scalar_head import ScalarHead
+from kinnari.models.shared_prefix import SharedRows, can_share, shared_inputs
+from kinnari.models.spec import PackingMethod
 from kinnari.rollouts.advantages import set_advantages, set_rewards
 from kinnari.rollouts.critic import CRITIC, add_critic, is_critics, with_critic_lr
+from kinnari.rollouts.one_row import in_one_row, targets_in_row
 from kinnari.rollouts.ptx import DataAnswers, ptx_part
 from kinnari.rollouts.reward_model import adapter_in_use
 from kinnari.rollouts.rewards import Reward, checked
@@ -61,9 +66,10 @@ class PPOModule(pl.LightningModule):
         micro_size: rollouts of one forward on one rank.
         stop_id: the token that ends an answer, see `kinnari.generation.sampler.answer_end`.
         data: the data's own answers, which `ppo.ptx_coef` needs.
+        packing: how the family keeps parts of a row from each other (`model.packing`); "none" never computes answers in one row.
 
     Raises:
-        ConfigError: a separate critic without LoRA (`kinnari.rollouts.critic.add_critic`), or ptx_coef without data.
+        ConfigError: what `kinnari.rollouts.critic.add_critic` refuses, or ptx_coef without data.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class PPOModule(pl.LightningModule):
         micro_size: int = 4,
         stop_id: int | None = None,
         data: DataAnswers | None = None,
+        packing: PackingMethod = "none",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -87,10 +94,11 @@ class PPOModule(pl.LightningModule):
         self.head = install_loss_head(model)
         self.value_head = ScalarHead(hidden_size_of(model, self.head), zero=True)
         self.reference = InitialWeights(model)
+        self.critic: torch.nn.Module | None = None
         self.tuning = FineTuning(self._with_critic(settings or FineTuningSettings()), accuracy="clipped", unit="answer tokens")
         if self.ppo.ptx_coef and data is None:
             raise ConfigError(f"ppo.ptx_coef={self.ppo.ptx_coef} needs answers to learn from: give PPOModule(data=DataAnswers(...)).")
-        self.data = data
+        self.data, self.packing = data, packing
         self.ema = None if self.ppo.ema_beta is None else MovingAverage(self, self.ppo.ema_beta, lambda name: not is_critics(name))
         self.controller, self.seen, self.watch = self.ppo.controller(), RunningMoments(), StepWatch()
         self.iteration = 0
@@ -100,11 +108,16 @@ class PPOModule(pl.LightningModule):
         self.findings: list[dict[str, Any]] = []  # of callbacks.Watchdogs
         self._validated, self._ptx_sums = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
 
+    def _models(self) -> list[torch.nn.Module]:
+        """The backbones: the policy's, and the critic's where it has one."""
+        return [self.model] if self.critic is None else [self.model, self.critic]
+
     def _with_critic(self, settings: FineTuningSettings) -> FineTuningSettings:
         """Give the backbone its critic, after the reference was remembered, which has none."""
         if self.ppo.critic == "shared":
             return settings
-        add_critic(self.model, self.value_head, self.reward)
+        self.critic = add_critic(self.model, self.value_head, self.reward)
+        self.critic_head = self.head if self.critic is None else install_loss_head(self.critic)
         if self.ppo.critic_lr is None:
             return settings
         return replace(settings, optimizer=with_critic_lr(settings.optimizer, self, self.ppo.critic_lr))
@@ -113,22 +126,39 @@ class PPOModule(pl.LightningModule):
 
     def token_answers(self, batch: dict[str, Any], *, entropy_gradient: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(logprobs, entropy, values, mask), [B, T] each, where the answers' tokens are predicted."""
-        inputs, targets = self._inputs(batch)
+        inputs, targets, row = self._row_inputs(batch)
         with self.head.token_answers(targets, temperature=self.ppo.temperature, entropy_gradient=entropy_gradient):
             said = read_answers(self.model(**inputs).logits)
         hidden = said.hidden_states if self.ppo.critic == "shared" else self._critic_states(inputs)
-        return said.logprobs, said.entropy, self.value_head(hidden), targets != -100
+        logprobs, entropy, values = said.logprobs, said.entropy, self.value_head(hidden)
+        if row is None:
+            return logprobs, entropy, values, targets != IGNORED
+        return row.separate(logprobs), row.separate(entropy), row.separate(values), self._inputs(batch)[1] != IGNORED
 
     def _critic_states(self, inputs: dict[str, Any]) -> Tensor:
-        """Hidden states [B, T, H] of the critic's adapter."""
-        with adapter_in_use(self.model, CRITIC), self.head.hidden_states():
-            return self.model(**inputs).logits
+        """Hidden states [B, T, H] of the critic: its adapter on the policy's backbone, or its own backbone."""
+        in_use = adapter_in_use(self.model, CRITIC) if self.critic is None else nullcontext()
+        with in_use, self.critic_head.hidden_states():
+            return (self.critic or self.model)(**inputs).logits
 
     def reference_logprobs(self, batch: dict[str, Any]) -> Tensor:
         """[B, T] of the model as it was at the beginning; within `self.reference.in_use()`."""
-        inputs, targets = self._inputs(batch)
+        inputs, targets, row = self._row_inputs(batch)
         with self.head.token_logprobs(targets, temperature=self.ppo.temperature):
-            return self.model(**inputs).logits
+            logprobs = self.model(**inputs).logits
+        return logprobs if row is None else row.separate(logprobs)
+
+    def _row_inputs(self, batch: dict[str, Any]) -> tuple[dict[str, Any], Tensor, SharedRows | None]:
+        """As `_inputs`, in one row where the family allows that and it pays; what stands without a target there means nothing."""
+        inputs, targets = self._inputs(batch)
+        config, ids = self.model.config, inputs["input_ids"]
+        if self.seq2seq or not can_share(config, self.packing, ids.shape[1]):
+            return inputs, targets, None
+        row = in_one_row(ids, inputs["attention_mask"], targets, self.value_head.in_features)
+        if row is None:
+            return inputs, targets, None
+        laid = shared_inputs(row, config._attn_implementation, self.model.dtype)
+        return laid | {"use_cache": False}, targets_in_row(row, targets), row
 
     def _inputs(self, batch: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
         inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
@@ -162,7 +192,8 @@ class PPOModule(pl.LightningModule):
     def training_step(self, share: PromptShare, index: int) -> None:
         """Answer the prompts of this rank, score the answers, learn from them."""
         prompts = share.prompts
-        train_without_dropout(self.model)
+        for model in self._models():
+            train_without_dropout(model)
         self.rollouts = self.answered(prompts, self._sampling(), seed=self._seed(0))
         scores = checked(self.reward, self.rollouts)
         for rollout, score in zip(self.rollouts, scores, strict=True):
@@ -310,10 +341,11 @@ class PPOModule(pl.LightningModule):
             self.ema.place()
 
     def configure_model(self) -> None:
-        self.tuning.shard(self, self.model)
+        for model in self._models():
+            self.tuning.shard(self, model)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        return self.tuning.configure_optimizers(self, self.model, self.value_head)
+        return self.tuning.configure_optimizers(self, *self._models(), self.value_head)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = {"iteration": self.iteration, "controller": self.controller.state_dict(), "seen": self.seen.state_dict()}

@@ -31,7 +31,8 @@ FLOORS = {
 FILES = [f for p in ("kinnari", *SURFACE) for f in sorted((ROOT / p).rglob("*.py"))] + [ROOT / "launch.py"]
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 # Optional or slow to import: only inside the one function that needs them.
-LAZY = ("deepspeed", "bitsandbytes", "wandb", "trl", "nltk", "rouge_score", "optuna", "submitit", "opencc", "jieba")
+LAZY = ("deepspeed", "bitsandbytes", "wandb", "trl", "nltk", "rouge_score", "optuna", "submitit", "opencc", "jieba", "codecarbon",
+        "matplotlib")  # fmt: skip
 # May import such a package at the top, having to derive from its classes; so it counts as lazy itself.
 BUILT_ON_LAZY = ("kinnari.strategies.deepspeed",)
 

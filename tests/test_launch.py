@@ -171,3 +171,10 @@ def _processor_seconds(script: Path, folder: Path) -> float:
     subprocess.run([sys.executable, str(script), "--cfg", "job"], cwd=folder, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_a_sweep_may_be_asked_for_anywhere_on_the_line():
+    from launch import sweep_first
+
+    assert sweep_first(["task=plan", "-m", "model=a,b", "hw=cpu"]) == ["-m", "task=plan", "model=a,b", "hw=cpu"]
+    assert sweep_first(["task=plan", "--cfg", "job"]) == ["task=plan", "--cfg", "job"]

@@ -20,6 +20,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange
 
 from kinnari.export.folder import written_whole
+from kinnari.models.architectures import kind_of, without_pooling
 from kinnari.models.quantized import base_kind, float_weight, is_quantized_parameter
 from kinnari.text.progress import progress_line
 
@@ -203,13 +204,14 @@ def _empty_copy(base: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     config.use_cache = True  # off for training only
     config._attn_implementation = "eager"  # never run; and `kinnari.models.attention` gives families SDPA that their class refuses
     with torch.device("meta"):
-        empty = type(base)(config)
+        empty = type(base)(config, **(without_pooling(type(base)) if kind_of(config) == "encoder" else {}))
     empty.tie_weights()
     for name in empty.all_tied_weights_keys.keys() - base.all_tied_weights_keys.keys():
         # T5's config class always says tied, and loading unties a checkpoint with two matrices (transformers 5.23)
         module, _, weight = name.rpartition(".")
         setattr(empty.get_submodule(module), weight, nn.Parameter(torch.empty_like(empty.get_parameter(name))))
-    empty.generation_config = copy.deepcopy(base.generation_config)
+    if base.can_generate():
+        empty.generation_config = copy.deepcopy(base.generation_config)
     empty.config.dtype = str(dtype).removeprefix("torch.")
     empty.config.architectures = [type(base).__name__]
     return empty

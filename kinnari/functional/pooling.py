@@ -24,10 +24,15 @@ def at_last_token(values: Tensor, attention_mask: Tensor) -> Tensor:
     return values.gather(1, last_token(attention_mask)[:, None]).squeeze(1)
 
 
+def at_first_token(values: Tensor, attention_mask: Tensor) -> Tensor:
+    """values [B, T] -> [B], those at the first real tokens."""
+    return values.gather(1, (attention_mask != 0).long().argmax(dim=1)[:, None]).squeeze(1)
+
+
 def mean_over_tokens(values: Tensor, attention_mask: Tensor) -> Tensor:
-    """values [B, T] -> [B], their mean over the real tokens.
+    """values [B, T] -> [B], their mean over the real tokens; 0 for a row without any.
 
     sunzeyeah/RLHF of March 2023 averaged over padding as well, so that a score depended on the longest row of its batch.
     """
     mask = attention_mask != 0
-    return (values * mask).sum(1) / mask.sum(1)
+    return (values * mask).sum(1) / mask.sum(1).clamp(min=1)

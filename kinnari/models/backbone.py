@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from kinnari.errors import ConfigError
-from kinnari.models.head import LossHead, base_model_of
+from kinnari.models.encoder import encoder_positions
+from kinnari.models.head import LossHead, base_model_of, install_loss_head
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,18 @@ def _embedding_parameters(base: PreTrainedModel, blocks: Sequence[nn.Module]) ->
             yield from module.parameters(recurse=False)
 
 
-def freeze_untied_head(model: nn.Module, head: LossHead) -> bool:
+def head_of(model: nn.Module) -> LossHead | None:
+    """`install_loss_head` for models that have an output head; None for an encoder, which has none."""
+    return None if base_model_of(model).get_output_embeddings() is None else install_loss_head(model)
+
+
+def freeze_untied_head(model: nn.Module, head: LossHead | None) -> bool:
     """Freezes an output head of its own, which a model that only gives hidden states never calls; returns whether it did.
 
     A head tied to the token embedding is left alone: that is read at the other end.
     """
+    if head is None:
+        return False
     embedding: Any = base_model_of(model).get_input_embeddings()
     if head.weight is embedding.weight:
         return False
@@ -168,11 +176,12 @@ def checkpoint_frozen(model: nn.Module, block_classes: Sequence[str]) -> int:
         raise ConfigError(
             f"{type(base).__name__} cannot compute its blocks again; freeze the embeddings too, then frozen blocks keep nothing."
         )
-    # reentrant checkpoints would lose the gradients of adapters above a frozen input
-    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     trainable: list[Any] = [block for block in every if any(parameter.requires_grad for parameter in block.parameters())]
-    for block in trainable:
-        block.gradient_checkpointing = False
+    if not base.is_gradient_checkpointing:  # else all blocks are computed again, and the user wanted that
+        # reentrant checkpoints would lose the gradients of adapters above a frozen input
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for block in trainable:
+            block.gradient_checkpointing = False
     return len(every) - len(trainable)
 
 
@@ -187,10 +196,12 @@ def last_hidden_states(model: nn.Module, head: LossHead | None, **inputs: Any) -
     """[B, T, H] of one forward: what the output head reads, or the last hidden states of a model without one (an encoder).
 
     Args:
-        head: what `install_loss_head` returned for this model; None for a model without an output head (`AutoModel`).
-        inputs: arguments of the model's forward.
+        head: what `head_of` returned for this model.
+        inputs: arguments of the model's forward; of an encoder that learned its positions they are counted here, over real tokens.
     """
     if head is None:
-        return model(**inputs).last_hidden_state
+        mask = inputs.get("attention_mask")
+        positions = {} if mask is None else encoder_positions(base_model_of(model), mask)
+        return model(**positions, **inputs).last_hidden_state
     with head.hidden_states():
         return model(**inputs, use_cache=False).logits

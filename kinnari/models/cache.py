@@ -24,6 +24,11 @@ def cache_root(cache: Path | None = None) -> Path:
     return Path(os.environ.get("KINNARI_CACHE", "~/.cache/kinnari/models")).expanduser().resolve()
 
 
+def store_file(name: str) -> Path:
+    """A file in `$KINNARI_CACHE`, else in ~/.cache/kinnari, for what was asked and answered: translations, judgements, likelihoods."""
+    return Path(os.environ.get("KINNARI_CACHE", "~/.cache/kinnari")).expanduser() / name
+
+
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of the bytes of a file, read once per process as long as the file is not written to."""
     status = path.stat()

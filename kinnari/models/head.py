@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from kinnari.errors import ConfigError
 from kinnari.functional.labels import IGNORED
 from kinnari.functional.linear_cross_entropy import linear_cross_entropy, plain_cross_entropy
+from kinnari.functional.several_targets import several_logprobs
 from kinnari.functional.token_logprobs import token_logprobs
 from kinnari.models.post_head import PostHead, post_head_of
 
@@ -45,6 +46,7 @@ class LossHead(nn.Linear):
     loss_of(targets)          [2] float32: (nll_sum, correct)
     token_logprobs(targets)   [B, T] float32
     token_answers(targets)    [B, T, 2 + H] float32; `read_answers` takes it apart
+    several_logprobs(places, targets)   [M] float32, without a gradient
     hidden_states()           [B, T, H]: the input of the head, for heads of another kind
 
     Only positions with a target (not -100) go through the matrix product. The weight is used inside forward alone, and kept for the
@@ -117,6 +119,24 @@ class LossHead(nn.Linear):
                                    entropy=True, entropy_gradient=entropy_gradient, **settings)  # fmt: skip
             numbers = (_scattered(part, where, hidden)[..., None] for part in found)
             return torch.cat([*numbers, hidden.to(found.logprobs.dtype)], dim=-1)
+
+        return self._answering(answer)
+
+    def several_logprobs(self, places: Tensor, targets: Tensor) -> AbstractContextManager[None]:
+        """Within the block, forward answers with log p(targets[i]) at position places[i]: [M] float32 nats, without a gradient.
+
+        Args:
+            places: [M] int64 in [0, B * T): row * T + column. One position may stand there for several targets; its logits are made once.
+            targets: [M] int64, the token that each must predict.
+
+        Raises:
+            RuntimeError: as `loss_of`.
+        """
+
+        def answer(hidden: Tensor, settings: dict[str, Any]) -> Tensor:
+            flat = hidden.reshape(-1, hidden.shape[-1])
+            rows, owners = places.to(flat.device).unique(return_inverse=True)
+            return several_logprobs(flat[rows], self.weight, owners, targets.to(flat.device), bias=self.bias, **settings)
 
         return self._answering(answer)
 

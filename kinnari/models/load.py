@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_MAPPING,
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
@@ -20,8 +19,10 @@ from transformers import (
 )
 
 from kinnari.errors import ConfigError
+from kinnari.models.architectures import AUTO_CLASSES, kind_of, without_pooling
 from kinnari.models.attention import attention_to_load, install_attention
 from kinnari.models.checkpoint_files import read_settings
+from kinnari.models.encoder import begin_and_end
 from kinnari.models.loaded_weights import check_complete, check_finite
 from kinnari.models.placement import Placement, check_nothing_on_disk, release_head, tell_places
 from kinnari.models.quantisable import check_quantised, quantisable_layers
@@ -53,6 +54,8 @@ def _plain_tokenizer(spec: ModelSpec, source: str) -> PreTrainedTokenizerBase:
     with _explained("No tokenizer can be read from", spec, source, "tokenizer_config.json"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=spec.trust_remote_code)
         mend_special_tokens(tokenizer, config)
+        if spec.architecture == "encoder":
+            begin_and_end(tokenizer)
         tokenizer("One, สอง, 三.")  # a setting of the wrong kind shows only in use
     return tokenizer
 
@@ -84,7 +87,7 @@ def load_model(
     source = model_source(spec, seed=seed)
     config = read_config(spec, source)
     _check_architecture(spec, config)
-    auto: Any = AutoModelForSeq2SeqLM if spec.architecture == "seq2seq" else AutoModelForCausalLM
+    auto: Any = AUTO_CLASSES[spec.architecture]
     with _explained("No weights can be read from", spec, source), quantisable_layers(config, quantization):
         model, info = auto.from_pretrained(
             source,
@@ -96,6 +99,7 @@ def load_model(
             trust_remote_code=spec.trust_remote_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that `check_complete` can name them; nothing is ignored there
+            **(without_pooling(MODEL_MAPPING[type(config)]) if spec.architecture == "encoder" else {}),
         )
     if placement is not None:
         check_nothing_on_disk(model, placement)
@@ -185,10 +189,11 @@ def remedy(error: Exception) -> str:
 
 
 def _check_architecture(spec: ModelSpec, config: PreTrainedConfig) -> None:
-    found = "seq2seq" if config.is_encoder_decoder else "causal"
+    found = kind_of(config)
     if found != spec.architecture:
+        a_model = "an encoder" if found == "encoder" else f"a {found} model"
         raise ConfigError(
-            f"{spec.path or spec.package or spec.name} holds a {found} model ({config.model_type}), but "
+            f"{spec.path or spec.package or spec.name} holds {a_model} ({config.model_type}), but "
             f"model.architecture={spec.architecture}. Set model.architecture={found}, or choose other weights."
         )
 

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from kinnari.errors import ConfigError
+from kinnari.models.architectures import kind_of
 from kinnari.models.quantized import is_quantized_parameter
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def check_complete(model: PreTrainedModel, source: str, info: Mapping[str, Any])
     """
     absent = sorted(info["missing_keys"])
     misfits = sorted(str(key) for key in info["mismatched_keys"])
-    kind = "seq2seq" if model.config.is_encoder_decoder else "causal"
+    kind = kind_of(model.config)
     if absent or misfits:
         raise ConfigError(
             f"{source} is no complete {kind} model: {len(absent)} weights are missing and {len(misfits)} have another shape, such as "

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from kinnari.errors import ConfigError
 
-Architecture = Literal["causal", "seq2seq"]
+Architecture = Literal["causal", "seq2seq", "encoder"]
 PackingMethod = Literal["position_ids", "mask4d", "none"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "architecture": ("causal", "seq2seq"),
+    "architecture": ("causal", "seq2seq", "encoder"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "attention": ("auto", "sdpa", "eager", "flash_attention_2"),
     "packing": ("position_ids", "mask4d", "none"),
@@ -22,7 +22,7 @@ class ModelSpec:
 
     Attributes:
         name: the file name in `conf/model/`, used in logs and cache folders.
-        architecture: "causal" (decoder only) or "seq2seq" (encoder-decoder).
+        architecture: "causal" (decoder only), "seq2seq" (encoder-decoder) or "encoder", which task=reward alone can train.
         path: Hugging Face hub id, local folder or `.gguf` file; None when `package` or `toy` gives the weights.
         package: name of an installed registry package that ships a GGUF file.
         toy: config arguments (with `model_type`) of a random-weight model with a byte tokenizer.

@@ -7,15 +7,10 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from kinnari.errors import ConfigError
+from kinnari.models.architectures import AUTO_CLASSES, without_pooling
 from kinnari.models.shrink import architecture_config, shrink
 from kinnari.models.spec import Architecture, ModelSpec
 
@@ -136,10 +131,10 @@ def empty_model(config: PreTrainedConfig, architecture: Architecture, *, tied: b
         tied: `tie_word_embeddings` as the published config.json has it. T5 1.1 says false and has a head of its own, but its config
             class always says true: transformers unties only when it finds two different matrices in a checkpoint (5.23).
     """
-    auto: Any = AutoModelForSeq2SeqLM if architecture == "seq2seq" else AutoModelForCausalLM
-    model: PreTrainedModel = auto.from_config(config, dtype=torch.float32)
+    options = without_pooling(MODEL_MAPPING[type(config)]) if architecture == "encoder" else {}
+    model: PreTrainedModel = AUTO_CLASSES[architecture].from_config(config, dtype=torch.float32, **options)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if tied is False and head.weight is embedding.weight:
+    if head is not None and tied is False and head.weight is embedding.weight:
         head.weight = nn.Parameter(torch.empty_like(embedding.weight).normal_(std=embedding.weight.shape[1] ** -0.5))
         model.all_tied_weights_keys.pop("lm_head.weight")
     return model
@@ -149,7 +144,8 @@ def save_toy(spec: ModelSpec, seed: int, folder: Path) -> None:
     """Writes the toy as a Hugging Face folder; from there it is loaded, quantised and exported like any model."""
     model, tokenizer = build_toy(spec, seed)
     model.save_pretrained(folder)
-    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is not embedding.weight:
         model.config.tie_word_embeddings = False  # as published; see `empty_model`
         model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

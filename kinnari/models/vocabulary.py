@@ -149,7 +149,9 @@ def agree_on_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
     Where the config lists several EOS ids, the tokenizer's among them, the list stays.
     """
-    places: list[tuple[str, Any]] = [("config", model.config), ("generation_config", model.generation_config)]
+    places: list[tuple[str, Any]] = [("config", model.config)]
+    if model.can_generate():
+        places.append(("generation_config", model.generation_config))
     for place, settings in places:
         if settings is None:
             continue

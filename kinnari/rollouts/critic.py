@@ -1,4 +1,4 @@
-"""A critic of its own: a second trained adapter on the policy's backbone, with the value head on top.
+"""A critic of its own, with the value head on top: a second trained adapter on the policy's backbone, or a second backbone.
 
 Sources: critic and actor apart, DeepSpeed-Chat, arXiv 2308.01320, section 3.2; there both are whole models.
 """
@@ -17,7 +17,9 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kinnari.errors import ConfigError
-from kinnari.models.head import base_model_of
+from kinnari.export.merged import merged_tensors
+from kinnari.models.backbone import freeze_untied_head
+from kinnari.models.head import base_model_of, install_loss_head
 from kinnari.rollouts.reward_model import ModelReward, adapter_in_use
 from kinnari.rollouts.rewards import Reward
 
@@ -27,24 +29,43 @@ VALUE_HEAD = "value_head."
 Build = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
-def add_critic(policy: nn.Module, value_head: nn.Linear, reward: Reward) -> None:
-    """Put the adapter CRITIC on the policy's backbone, trained beside the policy's own and active only within `adapter_in_use`.
+def add_critic(policy: nn.Module, value_head: nn.Linear, reward: Reward) -> nn.Module | None:
+    """A critic apart from the policy, trained beside it: an adapter on the policy's backbone, or under full tuning a second backbone.
 
-    It begins as the reward adapter with its head, where the reward is one on the same backbone; else as the policy's adapter, with
-    the value head as it is.
+    The adapter (CRITIC) is active only within `adapter_in_use`. It begins as the reward adapter with its head, where the reward is one
+    on the same backbone; else as the policy's adapter, with the value head as it is. A second backbone begins as the reward model where
+    `ModelReward.begins_critic` says that this can be; else as the policy. It trains what the policy trains, but for an output head
+    that it never calls.
 
     Args:
         policy: before it is sharded.
         value_head: gets the reward head's weights where those begin it.
 
+    Returns:
+        The second backbone, None for an adapter.
+
     Raises:
-        ConfigError: the policy has no adapter, or trains biases of the base, which both adapters would share.
+        ConfigError: the policy trains biases of the base beside its adapter, which both adapters would share.
     """
     if not isinstance(policy, PeftModel):
-        raise ConfigError(
-            "ppo.critic=separate with strategy/tuning=full: the critic is a second adapter on the policy's backbone, and full tuning has "
-            "none. Use strategy=lora or qlora, or ppo.critic=shared."
-        )
+        return _second_backbone(policy, value_head, reward)
+    _add_adapter(policy, value_head, reward)
+    return None
+
+
+def _second_backbone(policy: nn.Module, value_head: nn.Linear, reward: Reward) -> nn.Module:
+    critic = copy.deepcopy(policy)
+    if isinstance(reward, ModelReward) and reward.begins_critic:
+        weights = merged_tensors(base_model_of(reward.model))
+        with torch.no_grad():
+            for name, parameter in critic.named_parameters():
+                parameter.copy_(weights[name]())
+        value_head.load_state_dict(reward.head.state_dict())
+    freeze_untied_head(critic, install_loss_head(critic))
+    return critic
+
+
+def _add_adapter(policy: PeftModel, value_head: nn.Linear, reward: Reward) -> None:
     start = policy.active_adapters[0]
     own: Any = policy.peft_config[start]
     if own.bias != "none":
@@ -70,7 +91,7 @@ def add_critic(policy: nn.Module, value_head: nn.Linear, reward: Reward) -> None
 
 def is_critics(name: str) -> bool:
     """Whether a parameter of a PPO module is the critic's and not the policy's."""
-    return f".{CRITIC}." in name or name.startswith(VALUE_HEAD)
+    return f".{CRITIC}." in name or name.startswith((f"{CRITIC}.", VALUE_HEAD))
 
 
 def with_critic_lr(build: Build, module: nn.Module, lr: float) -> Build:

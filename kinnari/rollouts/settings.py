@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from kinnari.errors import ConfigError
+from kinnari.errors import ConfigError, need_number, need_truth
 from kinnari.functional.kl_controller import AdaptiveKL, FixedKL, KLController
 
 Scaling = Literal["none", "running", "first"]
+_OFF = {"least": 0, "why": "0 turns it off"}
+_SHARE = {"least": 0, "most": 1, "why": "1 counts all that follows in full"}
+NUMBERS: dict[str, dict[str, Any]] = {  # of `errors.need_number`
+    "num_rollouts": {"least": 1, "whole": True},
+    "epochs": {"least": 1, "whole": True},
+    "temperature": {"above": 0, "why": "PPO learns from sampled answers, and greedy ones have no probabilities to compare"},
+    "kl_coef": {"least": 0, "why": "0 turns the penalty off, below it leaving the reference would be rewarded"},
+    "kl_target": {"above": 0},
+    "kl_horizon": {"above": 0},
+    "target_kl": {"above": 0, "null": "never stopping early"},
+    "gamma": _SHARE,
+    "lam": _SHARE,
+    "clip": {"above": 0},
+    "value_clip": {"above": 0, "null": "no clip"},
+    "value_coef": _OFF,
+    "entropy_coef": _OFF,
+    "reward_clip": {"above": 0, "null": "no clip"},
+    "missing_eos_penalty": _OFF,
+    "critic_lr": {"above": 0, "null": "the policy's"},
+    "ptx_coef": _OFF,
+    "ema_beta": {"above": 0, "below": 1, "null": "no average"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +57,8 @@ class PPOSettings:
         reward_clip: scores beyond are cut; null for none.
         missing_eos_penalty: taken off the score of an answer that was cut.
         baseline: take off the score of the data's own answer to the prompt.
-        critic: shared, a head on the policy's hidden states; or separate, an adapter and a head of its own (`rollouts.critic`).
+        critic: shared, a head on the policy's hidden states; or separate, an adapter or a backbone, and a head, of its own
+            (`rollouts.critic`).
         critic_lr: peak learning rate of a separate critic; null for the policy's.
         ptx_coef: weight of the mean instruction-tuning loss on the data's own answers, mixed into every step; 0 for none.
         ema_beta: of a moving average of the policy's trained weights (`strategies.ema`); null for none.
@@ -67,23 +90,16 @@ class PPOSettings:
     ema_beta: float | None = None
 
     def __post_init__(self) -> None:
+        for name, bounds in NUMBERS.items():
+            need_number(f"ppo.{name}", vars(self)[name], **bounds)
+        need_truth("ppo.whiten", self.whiten)
+        need_truth("ppo.baseline", self.baseline)
         if self.kl not in ("adaptive", "fixed"):
             raise ConfigError(f"ppo.kl={self.kl} is unknown; choose adaptive or fixed.")
         if self.reward_scaling not in get_args(Scaling):
             raise ConfigError(f"ppo.reward_scaling={self.reward_scaling} is unknown; choose one of {', '.join(get_args(Scaling))}.")
-        self._above_zero("num_rollouts", "epochs", "temperature", "kl_target", "kl_horizon", "clip", "reward_clip", "value_clip",
-                         "target_kl", "critic_lr")  # fmt: skip
-        for name in ("kl_coef", "value_coef", "entropy_coef", "missing_eos_penalty", "ptx_coef"):
-            if vars(self)[name] < 0:
-                raise ConfigError(f"ppo.{name}={vars(self)[name]} must not be negative; 0 turns it off.")
-        for name in ("gamma", "lam"):
-            if not 0 <= vars(self)[name] <= 1:
-                raise ConfigError(f"ppo.{name}={vars(self)[name]} must be in [0, 1]; 1 counts all that follows in full.")
-        least, most = self.response_lengths
-        if not 1 <= least <= most:
-            raise ConfigError(
-                f"ppo.response_length={self.response_length} must be a number above 0, or [least, most] with 1 <= least <= most."
-            )
+        need_range("ppo.response_length", self.response_length if isinstance(self.response_length, list) else [self.response_length] * 2,
+                   self.response_length, "a whole number of at least 1, or ")  # fmt: skip
         self._check_recipe()
 
     def _check_recipe(self) -> None:
@@ -94,23 +110,27 @@ class PPOSettings:
                 f"ppo.critic_lr={self.critic_lr} with ppo.critic=shared: a head on the policy's own hidden states has no body to train at "
                 "a rate of its own. Use ppo.critic=separate, or ppo.critic_lr=null and ppo.value_coef."
             )
-        if self.ema_beta is not None and not 0 < self.ema_beta < 1:
-            raise ConfigError(f"ppo.ema_beta={self.ema_beta} must be between 0 and 1, such as 0.992; null keeps no average.")
 
     @property
     def response_lengths(self) -> tuple[int, int]:
         """(least, most) tokens at which an answer is cut."""
         if isinstance(self.response_length, int):
             return self.response_length, self.response_length
-        lengths = list(self.response_length)
-        return (lengths[0], lengths[1]) if len(lengths) == 2 else (0, 0)
+        return self.response_length[0], self.response_length[1]
 
     def controller(self) -> KLController:
         """The coefficient of the KL penalty."""
         return FixedKL(self.kl_coef) if self.kl == "fixed" else AdaptiveKL(self.kl_coef, self.kl_target, self.kl_horizon)
 
-    def _above_zero(self, *names: str) -> None:
-        for name in names:
-            value = vars(self)[name]
-            if value is not None and not value > 0:
-                raise ConfigError(f"ppo.{name}={value} must be above 0.")
+
+def need_range(name: str, value: object, shown: object, alternative: str = "", ending: str = "") -> None:
+    """Raises ConfigError unless `value` is [least, most], whole numbers with 1 <= least <= most.
+
+    Args:
+        shown: what the user wrote.
+        alternative, ending: what else would do, before and after the rule.
+    """
+    whole = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
+    if not whole or not 1 <= value[0] <= value[1]:  # type: ignore[index]
+        told = "null" if shown is None else shown
+        raise ConfigError(f"{name}={told} must be {alternative}[least, most], whole numbers with 1 <= least <= most{ending}.")

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 NAMES = ("full", "lora", "qlora", "lora_int8")
 ALL_LINEAR = "all-linear"
+_TASKS = {"causal": TaskType.CAUSAL_LM, "seq2seq": TaskType.SEQ_2_SEQ_LM, "encoder": TaskType.FEATURE_EXTRACTION}
 
 
 @dataclass
@@ -160,7 +161,7 @@ def _lora_config(model: PreTrainedModel, tuning: Tuning, spec: ModelSpec) -> Lor
         lora_dropout=tuning.dropout,
         target_modules=targets,
         bias=tuning.bias,
-        task_type=TaskType.SEQ_2_SEQ_LM if spec.architecture == "seq2seq" else TaskType.CAUSAL_LM,
+        task_type=_TASKS[spec.architecture],
     )
 
 
@@ -170,7 +171,8 @@ def _linear_layers(model: PreTrainedModel) -> Iterator[str]:
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
-    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    output = model.get_output_embeddings()  # an encoder has none
+    head = next((name for name, module in model.named_modules() if module is output), "")
     names = list(_linear_layers(model))
     known = sorted({name.rsplit(".", 1)[-1] for name in names})
     for target in targets:

@@ -188,6 +188,7 @@ def preference_datamodule(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase, r
         held_out_fraction=cfg.held_out.fraction,
         held_out_most=cfg.held_out.most,
         near_duplicates=near_duplicates(cfg, auto=0.8),
+        seq2seq=cfg.model.architecture == "seq2seq",
         global_size=cfg.batch.global_size,
         micro_size=cfg.batch.micro_size,
         seed=cfg.seed,
@@ -238,7 +239,7 @@ def placement(cfg: DictConfig) -> Placement | None:
 
 
 def local_device(cfg: DictConfig) -> torch.device:
-    """Where quantised weights are made; strategies move all others themselves."""
+    """This rank's device, where weights are made."""
     from kinnari.strategies.parallel import cluster_environment
 
     return torch.device("cpu") if cfg.hw.accelerator == "cpu" else torch.device("cuda", cluster_environment().local_rank())

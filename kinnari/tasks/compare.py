@@ -16,8 +16,10 @@ import torch
 from omegaconf import DictConfig
 
 from kinnari.completion.endpoint import EndpointCompleter
-from kinnari.completion.judge import PairJudge
+from kinnari.completion.judge import Pair, PairJudge
 from kinnari.errors import ConfigError
+from kinnari.evaluation.judging.template import JudgeTemplate
+from kinnari.evaluation.paired import gain_at_equal_length, paired_difference
 from kinnari.generation.sampler import Answer, answer_end, generate
 from kinnari.rollouts.rewards import checked
 from kinnari.rollouts.rollout import Rollout
@@ -49,7 +51,11 @@ def compare(cfg: DictConfig) -> dict[str, Any]:
         for rollout, score in zip(rollouts, checked(reward, rollouts), strict=True):
             rollout.score = score
     lines = [side_by_side(before, after) for before, after in zip(rows["before"], rows["after"], strict=True)]
-    result = counted(lines) | {f"{key}_{name}": value for name, rollouts in rows.items() for key, value in told(rollouts).items()}
+    result = (
+        counted(lines)
+        | gained(lines)
+        | {f"{key}_{name}": value for name, rollouts in rows.items() for key, value in told(rollouts).items()}
+    )
     result |= judged(cfg, lines)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (Path(cfg.output_dir) / "answers.jsonl").write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -115,6 +121,8 @@ def side_by_side(before: Rollout, after: Rollout) -> dict[str, Any]:
         "after": after.text,
         "score_before": before.score,
         "score_after": after.score,
+        "tokens_before": len(before),
+        "tokens_after": len(after),
         "better": "tie" if same else "after" if after.score > before.score else "before",
     }
 
@@ -128,6 +136,15 @@ def counted(lines: Sequence[dict[str, Any]], column: str = "better", prefix: str
         f"{prefix}ties": ties,
         f"{prefix}losses": len(lines) - wins - ties,
     }
+
+
+def gained(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """How sure the gain in score is, and what of it is left where both answers are equally long; null where that cannot be told."""
+    before, after = ([line[f"score_{side}"] for line in lines] for side in ("before", "after"))
+    gains = [a - b for b, a in zip(before, after, strict=True)]
+    longer = [line["tokens_after"] - line["tokens_before"] for line in lines]
+    names = (f"reward_gain_at_equal_length{end}" for end in ("", "_low", "_high"))
+    return paired_difference(before, after).named("reward_") | dict(zip(names, gain_at_equal_length(gains, longer), strict=True))
 
 
 def told(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -146,10 +163,10 @@ def judged(cfg: DictConfig, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if node.model is None:
         return {"judge_win_rate": None}
     completer = EndpointCompleter(node.url, node.model, node.api_key_env, parallel=node.parallel, timeout_s=node.timeout_s)
-    judge = PairJudge(completer) if node.instruction is None else PairJudge(completer, node.instruction)
-    before, after = ([line[side] for line in lines] for side in ("before", "after"))
+    judge = PairJudge(completer, JudgeTemplate() if node.instruction is None else JudgeTemplate(user=node.instruction))
+    pairs = [Pair(prompt=line["prompt"], first=line["before"], second=line["after"]) for line in lines]
     with progress_line(f"asking {node.model}", 2 * len(lines)) as advance:
-        found = judge([line["prompt"] for line in lines], before, after, advance)
+        found = judge(pairs, advance)
     names = {"first": "before", "second": "after", "tie": "tie"}
     for line, judgement in zip(lines, found, strict=True):
         line |= {"judge": names[judgement.verdict], "judge_replies": list(judgement.replies)}

@@ -23,34 +23,36 @@ def is_endpoint(generator: str | None) -> bool:
     return generator is not None and generator.startswith(("http://", "https://"))
 
 
-def completer(cfg: DictConfig, section: str) -> Completer:
+def completer(cfg: DictConfig, section: str, key: str = "generator") -> Completer:
     """The completer that a section of the configuration (`bootstrap`) describes.
 
     Args:
         cfg: the whole configuration, for `model`, `hw` and `trainer.precision` of local models.
-        section: its name; it has `generator`, `generator_model`, `chat`, `api_key_env`, `parallel`, `timeout_s`, `attempts`
-            and `batch_size`.
+        section: its name; it has `generator`, `generator_model`, `api_key_env`, `parallel`, `timeout_s`, `attempts`, `batch_size`
+            and, where bare text may be continued, `chat`.
+        key: what it calls its generator, if otherwise (`judge`, then also `judge_model`).
 
     Raises:
         ConfigError: no such folder, no name of a model for an endpoint, or a value out of its range.
     """
     node = cfg[section]
-    if is_endpoint(node.generator):
-        if not node.generator_model:
+    place, served = node[key], node[f"{key}_model"]
+    if is_endpoint(place):
+        if not served:
             raise ConfigError(
-                f"The endpoint {section}.generator may serve several models, so one must be named: add "
-                f"{section}.generator_model=NAME (the name the endpoint knows it by)."
+                f"The endpoint {section}.{key} may serve several models, so one must be named: add "
+                f"{section}.{key}_model=NAME (the name the endpoint knows it by)."
             )
         return EndpointCompleter(
-            node.generator,
-            node.generator_model,
+            place,
+            served,
             node.api_key_env,
-            chat=node.chat is not False,
+            chat=node.get("chat") is not False,
             parallel=node.parallel,
             timeout_s=node.timeout_s,
             backoff=Backoff(attempts=node.attempts),
         )
-    local = cfg if node.generator is None else _with_path(cfg, node.generator, section)
+    local = cfg if place is None else _with_path(cfg, place, f"{section}.{key}")
     model, tokenizer = build.load_for_inference(local)
     name = str(local.model.path or local.model.name)
     return LocalCompleter(model, tokenizer, build.template(cfg, tokenizer), name=name, batch_size=node.batch_size)
@@ -70,11 +72,11 @@ class ChatCompleter:
         return self.completer.complete(chats, settings, on_progress)
 
 
-def _with_path(cfg: DictConfig, path: str, section: str) -> DictConfig:
+def _with_path(cfg: DictConfig, path: str, option: str) -> DictConfig:
     """The configuration with other weights, without the adapter of the old ones."""
     if not Path(path).expanduser().exists():
         raise ConfigError(
-            f"{section}.generator={path} is neither a model folder or .gguf file that exists nor an address that begins with "
+            f"{option}={path} is neither a model folder or .gguf file that exists nor an address that begins with "
             f"http:// or https://. Correct it, or leave it out to ask the model of model=."
         )
     local = cfg.copy()

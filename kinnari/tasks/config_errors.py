@@ -18,8 +18,8 @@ from kinnari.tasks.compose import conf_folder
 WIDTH = 100
 _UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC,
                   errno.EDQUOT)  # fmt: skip
-SEVERAL = ("data", "callbacks", "logger", "experiment", "debug")  # groups of which several files make sense at once
-EXTRAS = {"optuna": "sweep", "submitit": "slurm", "wandb": "wandb"}  # part of a name -> the extra that brings it
+SEVERAL = ("data", "benchmark", "callbacks", "logger", "experiment", "debug")  # groups of which several files make sense at once
+EXTRAS = {"optuna": "sweep", "submitit": "slurm", "wandb": "wandb", "codecarbon": "energy"}  # part of a name -> the extra that brings it
 _COMMANDS = ("--run", "-r", "--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from kinnari.strategies.parallel import cluster_environment
-from kinnari.strategies.tuning import trainable_parameters
+from kinnari.strategies.reference_logprobs import ReferencePairs, contents_digest
 from kinnari.tasks import build
-from kinnari.tasks.recorder import RunRecorder
-from kinnari.tasks.training import build_trainer, export_trained, fit, need_decoder, planned_steps, speed
+from kinnari.tasks.pair_training import read_pairs, train_on_pairs
+from kinnari.tasks.training import export_trained, need_decoder
 
 log = logging.getLogger(__name__)
 
@@ -30,32 +29,30 @@ def dpo(cfg: DictConfig) -> dict[str, Any]:
     parts = build.parts(cfg)
     need_decoder(parts, "dpo")
     tokenizer = build.tokenizer(cfg)
-    build.find_weights(cfg)
-    folder = Path(cfg.output_dir)
-    data = build.preference_datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size, folder=folder / "data")
-    data.setup()
-    total_steps = planned_steps(cfg, data.plan.steps_per_epoch)
+    data, total_steps = read_pairs(cfg, parts, tokenizer)
     model = build.tuned_model(cfg, parts, tokenizer)
     settings = build.fine_tuning_settings(cfg, parts, total_steps)
-    module: Any = get_class(cfg.task.module)(model, settings, beta=cfg.task.beta, label_smoothing=cfg.task.label_smoothing)
-    trainable, total = trainable_parameters(module)
-    recorder = RunRecorder(None)
-    trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
-    log.info("%s pairs, %d steps of %d, %s parameters trained", f"{len(data.train_pairs):,}", total_steps, cfg.batch.global_size,
-             f"{trainable:,}")  # fmt: skip
-    finished = fit(cfg, trainer, module, data, recorder)
-    held_out = module.scores_of_held_out
-    result: dict[str, Any] = {
-        "status": "done" if finished else "interrupted",
-        **({f"val/{name}": value for name, value in held_out.metrics().items()} if held_out else {}),
-        "val/loss_before": recorder.loss_before,
-        **speed(recorder),
-        "trainable_parameters": trainable,
-        "total_parameters": total,
-        "steps": trainer.global_step,
-        "data": data.counts(),
-        "precision": parts.precision,
-    }
-    export_trained(cfg, trainer, result, [pair.chosen for pair in data.held_out_pairs[:PROBED]], finished=finished)
-    trainer.strategy.barrier()
-    return result
+    pairs = _reference_pairs(cfg, parts, model, data, total_steps) if cfg.task.precompute_reference else None
+    module: Any = get_class(cfg.task.module)(
+        model, settings, beta=cfg.task.beta, label_smoothing=cfg.task.label_smoothing, reference_pairs=pairs
+    )
+    run = train_on_pairs(cfg, parts, module, data, total_steps)
+    run.result["reference_computed"] = module.reference_computed
+    export_trained(cfg, run.trainer, run.result, [pair.chosen for pair in data.held_out_pairs[:PROBED]], finished=run.finished)
+    run.trainer.strategy.barrier()
+    return run.result
+
+
+def _reference_pairs(cfg: DictConfig, parts: build.Parts, model: Any, data: Any, total_steps: int) -> ReferencePairs:
+    """The pairs of all planned steps and the held-out ones, and where what the reference says about them is kept."""
+    plan, steps = data.plan, min(total_steps, data.plan.steps_per_epoch)
+    shares = (plan.share(step, rank) for step in range(steps) for rank in range(parts.world_size))
+    planned = {pair for share in shares for micro in share for row in micro for pair in row}
+    tables = [(data.train_records, sorted(planned)), (data.held_out_records, range(len(data.held_out_records)))]
+    folder = None
+    root = build.prepared_folder(cfg)
+    if root is not None and cluster_environment().global_rank() == 0:
+        log.info("hashing the weights of the reference")
+        names = contents_digest(model, [records for records, _ in tables], parts.precision)
+        folder = root / "reference" / names
+    return ReferencePairs(tables, data.pad_id, cfg.batch.micro_size, folder)

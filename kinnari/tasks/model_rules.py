@@ -1,4 +1,4 @@
-"""Rules about how a model is loaded: parts on several devices, tokens added. Each raises a ConfigError with value, rule and remedy."""
+"""Rules about models: parts on several devices, tokens added, encoders. Each raises a ConfigError with value, rule and remedy."""
 
 from __future__ import annotations
 
@@ -79,6 +79,16 @@ def check_no_offloading_in_training(c: Config) -> None:
             "strategy.parallel places parts of the model in host memory (cpu). accelerate brings them to a GPU for each forward and drops "
             "them again, so there is no gradient; that serves task=generate alone. To train a model larger than the GPUs use "
             "strategy=qlora, or strategy/parallel=deepspeed_zero3 with strategy.parallel.offload_parameters=true."
+        )
+
+
+def check_encoder(c: Config) -> None:
+    """An encoder reads and never writes, so a score is all it can be trained for."""
+    if c["model"]["architecture"] == "encoder" and c["task"]["name"] != "reward":
+        raise ConfigError(
+            f"task={c['task']['name']} with model={c['model']['name']}: an encoder reads a text and writes none, so it can only be the "
+            "backbone of a reward model. Use task=reward, and give the folder it writes to task=ppo as reward.path; or choose another "
+            "model, such as model=smollm2_135m."
         )
 
 

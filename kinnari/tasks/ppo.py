@@ -23,7 +23,9 @@ from kinnari.export.checked import export_model
 from kinnari.generation.sampler import answer_end
 from kinnari.models.backbone import blocks_of, freeze_bottom
 from kinnari.rollouts.ptx import DataAnswers
+from kinnari.rollouts.rewards import AskedModel
 from kinnari.rollouts.settings import PPOSettings
+from kinnari.strategies.microbatches import gather_objects
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
@@ -31,10 +33,11 @@ from kinnari.tasks.export import folders
 from kinnari.tasks.export import settings as export_settings
 from kinnari.tasks.export_facts import measured_now
 from kinnari.tasks.export_source import from_state
+from kinnari.tasks.memory_check import before_training
 from kinnari.tasks.ppo_recorder import PPORecorder
 from kinnari.tasks.result import versions
 from kinnari.tasks.rewards import check_reward, reward_function
-from kinnari.tasks.training import build_iterating_trainer, export_trained, fit
+from kinnari.tasks.training import benchmark_scores, build_iterating_trainer, export_trained, fit
 from kinnari.tasks.training import speed as speed_of
 from kinnari.text.conversation import Conversation
 
@@ -54,8 +57,6 @@ def ppo(cfg: DictConfig) -> dict[str, Any]:
     check_reward(cfg)
     build.find_weights(cfg)
     settings = PPOSettings(**{k: v for k, v in build.plain(cfg.ppo).items() if k in PPOSettings.__dataclass_fields__})
-    if cfg.ppo.export_ema and settings.ema_beta is None:
-        raise ConfigError("ppo.export_ema=true needs an average to export: set ppo.ema_beta, such as 0.992.")
     iterations = int(cfg.ppo.iterations)
     data = _prompts(cfg, parts, tokenizer, settings)
     steps = settings.epochs * -(-settings.num_rollouts // cfg.batch.global_size)
@@ -70,11 +71,14 @@ def ppo(cfg: DictConfig) -> dict[str, Any]:
     result: dict[str, Any] = {
         "status": "done" if finished else "interrupted",
         **recorder.result(),
+        **benchmark_scores(trainer),
         **speed_of(recorder),
         "trainable_parameters": trainable,
         "total_parameters": total,
         "steps": trainer.global_step,
         "iterations": module.iteration,
+        "prompts": data.prompt_counts(),
+        **_asked_counts(module.reward),
         "watchdogs": module.findings,
         "precision": parts.precision,
     }
@@ -84,6 +88,14 @@ def ppo(cfg: DictConfig) -> dict[str, Any]:
         _export_average(cfg, trainer, module.ema.state_dict(), result, probe)
     trainer.strategy.barrier()
     return result
+
+
+def _asked_counts(reward: Any) -> dict[str, Any]:
+    """Of ppo.reward=llm: what all ranks asked since this start, and what no number came back to; asked.csv has all. Collective."""
+    if not isinstance(reward, AskedModel):
+        return {}
+    counts = gather_objects(reward.counts())
+    return {"llm": {name: sum(part[name] for part in counts) for name in counts[0]}}
 
 
 def _prompts(cfg: DictConfig, parts: build.Parts, tokenizer: Any, settings: PPOSettings) -> Any:
@@ -101,6 +113,8 @@ def _prompts(cfg: DictConfig, parts: build.Parts, tokenizer: Any, settings: PPOS
         query_tokens=build.plain(cfg.ppo.query_tokens) if cfg.ppo.query_tokens is not None else None,
     )
     data.setup()
+    if data.rank == 0:
+        before_training(cfg, data.plan)
     return data
 
 
@@ -119,6 +133,7 @@ def _module(cfg: DictConfig, parts: build.Parts, tokenizer: Any, settings: PPOSe
         micro_size=cfg.batch.micro_size,
         stop_id=answer_end(tokenizer, data.template, seq2seq=data.seq2seq),
         data=DataAnswers(data.train_records, data.plan),
+        packing=parts.spec.packing,
     )
 
 
@@ -128,7 +143,7 @@ def _train_the_top_alone(cfg: DictConfig, parts: build.Parts, model: Any) -> Non
     if wanted is None:
         return
     blocks = len(blocks_of(model, parts.spec.block_classes).bottom_to_top)
-    if not 1 <= wanted <= blocks:
+    if wanted > blocks:
         raise ConfigError(f"ppo.num_layers_unfrozen={wanted} must be from 1 to {blocks}, the blocks of {parts.spec.name}; or null for all.")
     # the fraction between two counts of blocks, out of the reach of rounding
     fraction = max(0.0, (blocks - wanted - 0.5) / blocks)

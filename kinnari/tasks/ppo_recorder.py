@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from kinnari.evaluation.paired import paired_difference
 from kinnari.functional.rl_losses import token_kl
 from kinnari.rollouts.rollout import Rollout
 from kinnari.strategies.microbatches import gather_objects
@@ -63,6 +64,7 @@ class PPORecorder(RunRecorder):
         return {
             "ppo/reward_before": None if before is None else -before,
             "ppo/reward_after": None if after is None else -after,
+            **self._gain(),
             "val/loss": after,
             **{f"ppo/{name}": curve[-1] if curve else None for name, curve in self.curves.items()},
             "ppo/first_ratio_error": max(self.curves["first_ratio_error"], default=None),
@@ -73,6 +75,11 @@ class PPORecorder(RunRecorder):
                 for b, a in pairs
             ][:16],
         }
+
+    def _gain(self) -> dict[str, float]:
+        """Of the same prompts, answered before and after; nothing where none is held out."""
+        before, after = ([row["score"] for row in rows] for rows in (self.samples, self.after))
+        return paired_difference(before, after).named("ppo/reward_") if before and len(before) == len(after) else {}
 
     def _write(self, rows: list[dict[str, Any]], iteration: int) -> None:
         """Append; after a kill, the lines of iterations that are done again go first."""

@@ -18,13 +18,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from kinnari.functional.reward_metrics import PairScores
-from kinnari.models.reward import RewardSettings
-from kinnari.strategies.parallel import cluster_environment
-from kinnari.strategies.tuning import trainable_parameters
+from kinnari.models.reward import RewardSettings, check_pooling
 from kinnari.tasks import build
-from kinnari.tasks.recorder import RunRecorder
+from kinnari.tasks.pair_training import read_pairs, train_on_pairs
 from kinnari.tasks.reward_folder import write_reward_folder
-from kinnari.tasks.training import build_trainer, fit, need_decoder, planned_steps, speed
 from kinnari.text.pairs import PairTable
 
 log = logging.getLogger(__name__)
@@ -38,34 +35,15 @@ def reward(cfg: DictConfig) -> dict[str, Any]:
         RunStopped: the loss stayed non-finite, or a checkpoint could not be written.
     """
     parts = build.parts(cfg)
-    need_decoder(parts, "reward")
-    tokenizer = build.tokenizer(cfg)
-    build.find_weights(cfg)
-    rank, folder = cluster_environment().global_rank(), Path(cfg.output_dir)
-    options = {"answers_alone": cfg.reward.input == "answer", "folder": folder / "data"}
-    data = build.preference_datamodule(cfg, tokenizer, rank, parts.world_size, **options)
-    data.setup()
-    total_steps = planned_steps(cfg, data.plan.steps_per_epoch)
-    model = build.tuned_model(cfg, parts, tokenizer)
     settings = RewardSettings(**{k: v for k, v in build.plain(cfg.reward).items() if k != "path"})
-    module: Any = get_class(cfg.task.module)(model, build.fine_tuning_settings(cfg, parts, total_steps), settings)
-    trainable, total = trainable_parameters(module)
-    recorder = RunRecorder(None)
-    trainer = build_trainer(cfg, parts, recorder, total_steps, data.plan.steps_per_epoch)
-    log.info("%s pairs, %d steps of %d, %s parameters trained; %s", f"{len(data.train_pairs):,}", total_steps, cfg.batch.global_size,
-             f"{trainable:,}", module.frozen)  # fmt: skip
-    finished = fit(cfg, trainer, module, data, recorder)
+    check_pooling(settings, parts.spec.architecture)
+    tokenizer, folder = build.tokenizer(cfg), Path(cfg.output_dir)
+    data, total_steps = read_pairs(cfg, parts, tokenizer, answers_alone=settings.input == "answer")
+    model = build.tuned_model(cfg, parts, tokenizer)
+    module: Any = get_class(cfg.task.module)(model, build.fine_tuning_settings(cfg, parts, total_steps), settings, parts.spec.packing)
+    log.info("%s", module.frozen)
+    trainer, finished, result = train_on_pairs(cfg, parts, module, data, total_steps)
     held_out: PairScores | None = module.scores_of_held_out
-    result: dict[str, Any] = {
-        "status": "done" if finished else "interrupted",
-        **({f"val/{name}": value for name, value in held_out.metrics().items()} if held_out else {}),
-        "val/loss_before": recorder.loss_before,
-        **speed(recorder),
-        "trainable_parameters": trainable,
-        "total_parameters": total,
-        "steps": trainer.global_step,
-        "data": data.counts(),
-    }
     state = trainer.strategy.lightning_module_state_dict()
     if finished and trainer.is_global_zero:
         result["reward_dir"] = str(write_reward_folder(cfg, parts, tokenizer, state, folder / "reward"))

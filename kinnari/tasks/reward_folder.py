@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from peft import PeftModel
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -23,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from kinnari.errors import ConfigError
 from kinnari.export.adapter import export_adapter
 from kinnari.export.merged import export_merged
+from kinnari.models.half_precision import guard_float16
 from kinnari.models.load import load_model, stored_dtype
 from kinnari.models.reward import RewardSettings
 from kinnari.models.scalar_head import ScalarHead
@@ -79,20 +81,74 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `reward.json` says.
+    """What `reward.json` says: model, tuning, reward, template, seed.
 
     Raises:
-        ConfigError: the folder is no reward model.
+        ConfigError: the folder is no reward model, or the file is damaged or of other settings than this version has.
     """
     file = Path(folder).expanduser() / DESCRIPTION
     if not file.is_file():
-        raise ConfigError(f"reward.path={folder} holds no {DESCRIPTION}; give the folder `reward` that task=reward wrote.")
-    return json.loads(file.read_text(encoding="utf-8"))
+        inside = Path(folder).expanduser() / "reward"
+        nearest = f": reward.path={inside}" if (inside / DESCRIPTION).is_file() else ""
+        raise ConfigError(f"reward.path={folder} holds no {DESCRIPTION}; give the folder `reward` that task=reward wrote{nearest}.")
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        ModelSpec(**told["model"]), Tuning(**told["tuning"]), RewardSettings(**told["reward"]), dict(told["template"]), int(told["seed"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{file} is damaged, or was written by another version ({type(error).__name__}: {error}). Copy the folder again, or write it "
+            "anew with task=reward."
+        ) from error
+    return told
+
+
+def check_reward_folder(folder: Path) -> None:
+    """Look into every file of a reward model, reading no weights but the head's.
+
+    Raises:
+        ConfigError: the folder is no reward model, or a file of it is missing or damaged.
+    """
+    told, folder = read_description(folder), Path(folder).expanduser()
+    read_head(folder)
+    adapter = told["tuning"]["name"] != "full"
+    needed = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"] if adapter else ["weights/config.json"]
+    for name in needed:
+        if not (folder / name).is_file():
+            raise ConfigError(f"{folder / name} is missing, so the reward model is not whole. Copy the folder again, or run task=reward.")
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{file} is truncated or damaged ({error}). Copy the folder again, or run task=reward.") from error
+    for file in sorted(folder.rglob("*.safetensors")):
+        opened(file)
+
+
+def opened(file: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of a safetensors file.
+
+    Raises:
+        ConfigError: it is missing, truncated or damaged.
+    """
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ConfigError(f"{file} is missing, truncated or damaged ({error}). Copy the folder again, or run task=reward.") from error
 
 
 def read_head(folder: Path) -> ScalarHead:
-    """The head of a reward folder, in eval mode."""
-    weight = load_file(Path(folder).expanduser() / HEAD)["weight"]
+    """The head of a reward folder, in eval mode.
+
+    Raises:
+        ConfigError: its file is missing, damaged or no head, or holds numbers that are none.
+    """
+    file = Path(folder).expanduser() / HEAD
+    shape = opened(file).get("weight", ())
+    weight = load_file(file)["weight"] if len(shape) == 2 and shape[0] == 1 else None
+    if weight is None or not bool(weight.isfinite().all()):
+        why = "holds NaN or infinite numbers" if weight is not None else "is no head: its weight must be [1, hidden size]"
+        raise ConfigError(f"{file} {why}. Copy the folder again, or run task=reward.")
     head = ScalarHead(weight.shape[1])
     head.load_state_dict({"weight": weight})
     return head.eval()
@@ -115,4 +171,5 @@ def load_backbone(folder: Path, *, dtype: torch.dtype, device: torch.device | st
         base = load_model(spec, dtype=dtype, quantization=quantization, device=device, seed=told["seed"])
         model = apply_tuning(base, Tuning(**{**told["tuning"], "adapter": str(folder / "adapter"), "gradient_checkpointing": False}), spec)
     model.requires_grad_(False)
+    guard_float16(model)
     return model.eval(), RewardSettings(**told["reward"])

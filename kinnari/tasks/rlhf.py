@@ -73,7 +73,11 @@ def rlhf(cfg: DictConfig) -> dict[str, Any]:
 def outcome(results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The chain's own numbers out of those of its stages."""
     told, ppo = results["evaluation"], results["ppo"]
-    counts = {key: told[key] for key in told if key.startswith(("win", "judge_")) or key in ("ties", "losses", "prompts")}
+    counts = {
+        key: told[key]
+        for key in told
+        if key.startswith(("win", "judge_", "reward_gain", "reward_sign")) or key in ("ties", "losses", "prompts")
+    }
     sides = {f"{key}_{new}": told[f"{key}_{old}"] for old, new in (("before", "sft"), ("after", "ppo"))
              for key in ("reward", "response_tokens", "eos_rate")}  # fmt: skip
     folders = {key: ppo.get(key) for key in ("adapter_dir", "merged_dir")}
@@ -88,15 +92,11 @@ def plan(cfg: DictConfig) -> list[Stage]:
     """The four stages; nothing runs, and nothing is read but the files of the data, for their hashes."""
     own: Any = OmegaConf.to_container(cfg.rlhf, resolve=True)
     root = Path(cfg.rlhf.root).expanduser().absolute()
-    reward_cfg, ppo_cfg = stage_config(cfg, "reward", own["reward"]), stage_config(cfg, "ppo", own["ppo"])
+    reward_cfg = stage_config(cfg, "reward", own["reward"])
+    ppo_cfg = stage_config(cfg, "ppo", {"generation": "greedy"}, own["ppo"])  # the command's is the evaluation's, and PPO refuses others
     # adapters go on from an adapter; only a stage that trains weights needs those of the stage before
     merged = any(c.strategy.tuning.name == "full" for c in (reward_cfg, ppo_cfg))
     sft = planned("sft", stage_config(cfg, "sft", {"task": {"export_merged": merged}}, own["sft"]), root, [])
-    if reward_cfg.model.architecture == "seq2seq":
-        raise ConfigError(
-            f"task=rlhf with model={cfg.model.name}: the reward model reads whole conversations, which an encoder-decoder does not. Give "
-            "it a model of its own, such as 'rlhf.reward.overrides=[\"model=smollm2_135m\"]'."
-        )
     reward = planned("reward", reward_cfg, root, [])
     if reward_cfg.model.name == cfg.model.name:
         go_on(reward_cfg, sft)

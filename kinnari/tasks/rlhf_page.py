@@ -72,7 +72,23 @@ def _sentence(told: Mapping[str, Any]) -> str:
     share = f"{told['win_rate']:.0%}"
     counts = f"{told['wins']} wins, {told['ties']} ties, {told['losses']} losses"
     scores = f"mean score {_number(told['reward_before'])} before, {_number(told['reward_after'])} after"
-    return f"By the reward model, PPO wins {share} of {told['prompts']} held-out prompts against SFT ({counts}; {scores})."
+    said = f"By the reward model, PPO wins {share} of {told['prompts']} held-out prompts against SFT ({counts}; {scores})."
+    return f"{said} {_certainty(told)}"
+
+
+def _certainty(told: Mapping[str, Any]) -> str:
+    """Whether chance would do, and whether shorter or longer answers would."""
+    sure = told["reward_gain_low"] > 0 or told["reward_gain_high"] < 0
+    verdict = "beyond what chance explains" if sure else "which chance explains"
+    text = f"The mean gain is {_interval(told, 'reward_gain')}, {verdict}; sign test p = {told['reward_sign_p']:.2g}."
+    if told["reward_gain_at_equal_length"] is None:
+        return text
+    return f"{text} Where both answers are equally long it is {_interval(told, 'reward_gain_at_equal_length')}."
+
+
+def _interval(told: Mapping[str, Any], name: str) -> str:
+    low, high = (_number(told[f"{name}_{end}"]) for end in ("low", "high"))
+    return f"{_number(told[name])} (95 % interval {low} to {high})"
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> Figures:

@@ -33,9 +33,10 @@ HASH_DIGITS = 16
 LARGE_FILE = 64 << 20  # bytes; above it a weight file is known by size and time of change, to spare minutes of reading
 
 # What no stage's result depends on, and what only some stages read.
-WATCHERS = ("progress", "samples", "rollout_samples", "throughput", "peak_memory", "export_best")  # callbacks that steer nothing
-BESIDE_RESULT = ("output_dir", "rlhf", "hw", "logger", "checkpoint", "preparation", "preflight", "translation", "bootstrap", "hydra",
-                 "batch.micro_size", "batch.num_workers", "strategy.parallel", "trainer.log_every_n_steps",
+WATCHERS = ("progress", "samples", "rollout_samples", "throughput", "peak_memory", "energy", "export_best")  # callbacks that steer nothing
+BESIDE_RESULT = ("output_dir", "rlhf", "hw", "logger", "checkpoint", "preparation", "preflight", "plan", "translation", "bootstrap",
+                 "hydra", "batch.micro_size", "batch.num_workers", "strategy.parallel", "trainer.log_every_n_steps",
+                 "reward.checkpoint_frozen",
                  *(f"callbacks.{name}" for name in WATCHERS))  # fmt: skip
 UNREAD = {
     "sft": ("ppo", "reward"),

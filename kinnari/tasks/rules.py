@@ -13,16 +13,19 @@ from typing import Any, get_args
 from omegaconf import DictConfig, OmegaConf
 
 from kinnari.errors import ConfigError
+from kinnari.tasks.benchmark_rules import check_benchmarks, check_evaluation_devices, check_leaderboard
 from kinnari.tasks.config_errors import missing_value
 from kinnari.tasks.data_rules import check_preparation, check_seed, check_sources
 from kinnari.tasks.export_rules import check_checkpoint_section, check_export
 from kinnari.tasks.model_rules import (
     check_added_tokens,
+    check_encoder,
     check_no_offloading_in_training,
     check_offloaded_bits,
     check_placement,
     ranks_per_node,
 )
+from kinnari.tasks.preference_rules import check_preferences
 from kinnari.text.plan import PACKINGS, accumulation
 from kinnari.text.template import LossOn
 from kinnari.text.truncation import Truncation
@@ -189,7 +192,7 @@ def _known_names(c: Config) -> None:
     _one_of(c, "limits.truncation", get_args(Truncation))
     _one_of(c, "model.dtype", ("auto", "float32", "bfloat16", "float16"))
     _one_of(c, "model.attention", ("auto", "sdpa", "eager", "flash_attention_2"))
-    _one_of(c, "model.architecture", ("causal", "seq2seq"))
+    _one_of(c, "model.architecture", ("causal", "seq2seq", "encoder"))
     _one_of(c, "strategy.tuning.name", ("full", "lora", "qlora", "lora_int8"))
     _parallel(c)
 
@@ -334,6 +337,12 @@ def _number_of_devices(c: Config) -> None:
     )
 
 
+def _evaluation_devices(c: Config) -> None:
+    if c["task"]["name"] == "evaluate":
+        _number_of_devices(c)
+        check_evaluation_devices(c, _parallel(c))
+
+
 def _quantised_weights(c: Config) -> None:
     tuning, parallel = _tuning(c), _parallel(c)
     if tuning == "lora_int8" and parallel in ("fsdp", "deepspeed_zero3"):
@@ -379,11 +388,15 @@ _RULES: tuple[Callable[[Config], None], ...] = (
     check_sources,
     check_preparation,
     check_export,
+    check_encoder,
     check_placement,
     check_offloaded_bits,
     _adapter,
     _precision,
     _attention,
+    check_benchmarks,
+    check_leaderboard,
+    _evaluation_devices,
 )
 _TRAINING_RULES: tuple[Callable[[Config], None], ...] = (
     _training_sizes,
@@ -398,4 +411,5 @@ _TRAINING_RULES: tuple[Callable[[Config], None], ...] = (
     _packed_flash_attention,
     _accumulation,
     _resume,
+    check_preferences,
 )

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kinnari.errors import ConfigError, RankFailed, RunStopped
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
-from kinnari.tasks.rules import check, parallel_name
+from kinnari.tasks.rules import TRAINING_TASKS, check, parallel_name
+from kinnari.tasks.small_models import is_small
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ def run(cfg: DictConfig) -> Any:
         RankFailed: a rank ended with an error.
         SystemExit: the trial of a sweep was interrupted: the trials after it must not start.
     """
-    check(cfg)
+    if cfg.task.name != "plan":  # which checks the run that it plans
+        check(cfg)
     frozen = freeze(cfg)
     result = execute(frozen)
     if result["status"] == "interrupted" and in_sweep():
@@ -102,6 +104,8 @@ def run_task(cfg: DictConfig) -> dict[str, Any]:
     first = cluster_environment().global_rank() == 0
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
+        if not needs_ranks(cfg):
+            _check_memory(cfg)
         result = get_method(cfg.task._target_)(cfg)
     except BaseException as problem:
         if first:
@@ -125,6 +129,11 @@ def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:
 
     began = time.monotonic()
     result_file(cfg).unlink(missing_ok=True)  # of an earlier start in this folder
+    try:
+        _check_memory(cfg)
+    except ConfigError as problem:
+        write_result(cfg, "failed", time.monotonic() - began, {"error": f"ConfigError: {problem}"})
+        raise
     while True:
         code = run_ranks(save_config(cfg), cfg.hw.devices, cfg.hw.num_nodes, cfg.hw.accelerator == "cpu")
         if code != OUT_OF_MEMORY_EXIT:
@@ -139,6 +148,14 @@ def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:
             write_result(cfg, "failed", time.monotonic() - began, {"error": f"a rank ended with status {code}"})
         raise RankFailed(code)
     return read_result(cfg)
+
+
+def _check_memory(cfg: DictConfig) -> None:
+    """Refuse what cannot fit, once for all ranks."""
+    if cfg.task.name in TRAINING_TASKS and not is_small(cfg, cfg.hw.memory_gib):
+        from kinnari.tasks.memory_check import check_memory  # takes what training takes to import
+
+        check_memory(cfg)
 
 
 def _halve_micro_batches(cfg: DictConfig) -> None:

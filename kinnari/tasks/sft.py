@@ -12,10 +12,11 @@ from kinnari.generation.sampler import answer_end, chat_prompts, generate
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.strategies.tuning import trainable_parameters
 from kinnari.tasks import build
+from kinnari.tasks.memory_check import before_training
 from kinnari.tasks.preflight import preflight
 from kinnari.tasks.recorder import RunRecorder
 from kinnari.tasks.report import print_report
-from kinnari.tasks.training import build_trainer, curve_and_speed, export_trained, fit, planned_steps
+from kinnari.tasks.training import benchmark_scores, build_trainer, curve_and_speed, export_trained, fit, planned_steps
 from kinnari.text.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
     data = build.datamodule(cfg, tokenizer, cluster_environment().global_rank(), parts.world_size)
     data.setup()
     checked = preflight(data, cfg.preflight.records, cfg.seed, data.folder / "preflight.html") if data.rank == 0 else None
+    if data.rank == 0:
+        before_training(cfg, data.plan)
     total_steps = planned_steps(cfg, data.plan.steps_per_epoch)
     model = build.tuned_model(cfg, parts, tokenizer)
     trainable, total = trainable_parameters(model)
@@ -54,6 +57,7 @@ def sft(cfg: DictConfig) -> dict[str, Any]:
         "status": "done" if finished else "interrupted",
         # what callbacks measured in the last validation, such as val/rougeL
         **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
+        **benchmark_scores(trainer),
         **curve_and_speed(recorder),
         "trainable_parameters": trainable,
         "total_parameters": total,

@@ -44,7 +44,7 @@ def need_decoder(parts: build.Parts, task: str) -> None:
     if parts.spec.architecture == "seq2seq":
         raise ConfigError(
             f"task={task} reads a conversation from end to end, and model={parts.spec.name} is an encoder-decoder, which splits it in two. "
-            "Choose a decoder; task=sft and task=ppo train encoder-decoders, with a reward model of another family."
+            "Choose a decoder; task=sft, task=reward and task=ppo train encoder-decoders."
         )
 
 
@@ -206,6 +206,11 @@ def speed(recorder: RunRecorder) -> dict[str, Any]:
         "peak_memory_gib": peak_memory_gib(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "loss_curve": thin(recorder.loss_curve),
     }
+
+
+def benchmark_scores(trainer: pl.Trainer) -> dict[str, float]:
+    """What callbacks=benchmarks measured last: benchmark/NAME/accuracy and its kin."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("benchmark/")}
 
 
 def perplexity_of(loss: float | None) -> float | None:

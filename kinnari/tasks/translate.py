@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from kinnari.errors import ConfigError
+from kinnari.models.cache import store_file
 from kinnari.preparation.pipeline import read_and_clean
 from kinnari.preparation.rejects import RejectLog
 from kinnari.preparation.store import Store
@@ -81,12 +81,7 @@ def translator(cfg: DictConfig) -> CachedTranslator:
             workers = 1  # one model in this process
             given["weights"] = f"{cfg.model.name} {node.generator or cfg.model.path} {cfg.model.adapter}"
     engine = instantiate(node.engine, _convert_="all", **given)
-    return CachedTranslator(engine, node.cache or default_cache(), chunk=node.chunk, workers=workers)
-
-
-def default_cache() -> Path:
-    """translations.sqlite in `$KINNARI_CACHE`, else in ~/.cache/kinnari."""
-    return Path(os.environ.get("KINNARI_CACHE", "~/.cache/kinnari")).expanduser() / "translations.sqlite"
+    return CachedTranslator(engine, node.cache or store_file("translations.sqlite"), chunk=node.chunk, workers=workers)
 
 
 def read(cfg: DictConfig, store: Store) -> tuple[Sequence[Conversation], RejectLog]:

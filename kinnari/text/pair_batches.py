@@ -4,6 +4,8 @@
     row 1   rejected of pair 0   <human>: 1+1? <bot>: 3 EOS      can be told from the prompt; nothing is shifted
     row 2   chosen of pair 1     ...
 
+For an encoder-decoder rows are prompts [2P, T] and labels the answers [2P, S], as `kinnari.text.seq2seq_tokens` lays them out.
+
 The plan counts pairs: `global_size` pairs an optimizer step, `micro_size` pairs a forward, and `step_tokens` of a batch is the
 number of pairs in the whole global batch.
 """
@@ -11,7 +13,8 @@ number of pairs in the whole global batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +23,12 @@ from torch.utils.data import Dataset
 
 from kinnari.functional.labels import IGNORED
 from kinnari.text.batches import Batch, pad_rows
+from kinnari.text.conversation import Message
 from kinnari.text.pairs import PairTable
 from kinnari.text.plan import BatchPlan, MicroBatch
 from kinnari.text.progress import progress_line
 from kinnari.text.records import FlatRecords, Tokens, flatten
+from kinnari.text.seq2seq_tokens import encode_answered
 from kinnari.text.template import Renderer
 from kinnari.text.tokens import EncodedRows, SegmentEncoder
 
@@ -32,9 +37,14 @@ PAIRS_AT_A_TIME = 1024
 
 @dataclass(frozen=True)
 class PairRecords:
-    """N tokenised pairs: rows 2i and 2i + 1 of `rows` are the chosen and the rejected conversation of pair i."""
+    """N tokenised pairs: rows 2i and 2i + 1 of `rows` are the chosen and the rejected conversation of pair i.
+
+    Attributes:
+        seq2seq: whether prompt and answer are rows of their own for the model, told apart by what is trained.
+    """
 
     rows: FlatRecords
+    seq2seq: bool = False
 
     def __len__(self) -> int:
         return len(self.rows) // 2
@@ -43,6 +53,14 @@ class PairRecords:
     def lengths(self) -> np.ndarray:
         """Tokens of the longer row of each pair, [N] int64: both are padded to it."""
         return self.rows.lengths.reshape(-1, 2).max(axis=1)
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Tokens of the longest row that the model sees of each pair, [N] int64."""
+        if not self.seq2seq:
+            return self.lengths
+        answers = np.add.reduceat(self.rows.flat_trained, self.rows.offsets[:-1], dtype=np.int64)
+        return np.maximum(answers, self.rows.lengths - answers).reshape(-1, 2).max(axis=1)
 
     @property
     def counts(self) -> np.ndarray:
@@ -59,16 +77,24 @@ class PairRecords:
         left = np.setdiff1d(np.arange(len(self)), np.asarray(gone, np.int64))
         rows = (2 * left[:, None] + np.arange(2)).reshape(-1).tolist()
         tokens = [Tokens(*self.rows[row]) for row in rows]
-        return PairRecords(flatten(tokens, [self.rows.record_ids[r] for r in rows], [self.rows.sources[r] for r in rows], {}))
+        kept = flatten(tokens, [self.rows.record_ids[r] for r in rows], [self.rows.sources[r] for r in rows], {})
+        return replace(self, rows=kept)
 
 
 def encode_pairs(
-    table: PairTable, encoder: SegmentEncoder, template: Renderer, *, answers_alone: bool = False, show: bool = False
+    table: PairTable,
+    encoder: SegmentEncoder,
+    template: Renderer,
+    *,
+    answers_alone: bool = False,
+    seq2seq: bool = False,
+    show: bool = False,
 ) -> PairRecords:
     """Tokens of all pairs of a table; of each row the last answer with its end is marked as trained.
 
     Args:
-        answers_alone: leave the prompts out, but for a BOS that begins every row.
+        answers_alone: leave the prompts out, but for a BOS that begins every row; an encoder then reads EOS alone.
+        seq2seq: lay them out for an encoder-decoder.
     """
     ids: list[np.ndarray] = []
     trained: list[np.ndarray] = []
@@ -76,11 +102,10 @@ def encode_pairs(
     with progress_line("tokenising pairs", len(table), show=show) as advance:
         for start in range(0, len(table), PAIRS_AT_A_TIME):
             sides = [side for pair in table[start : start + PAIRS_AT_A_TIME] for side in (pair.chosen, pair.rejected)]
-            encoded = encoder.encode_rows([template.render(side.messages, "last_answer") for side in sides])
-            kept = _kept(encoded, encoder.tokenizer.bos_token_id) if answers_alone else np.ones(len(encoded.ids), bool)
-            ids.append(encoded.ids[kept])
-            trained.append(encoded.trained[kept])
-            lengths.append(np.add.reduceat(kept, encoded.offsets[:-1], dtype=np.int64))
+            read = rows_to_score([side.messages for side in sides], encoder, template, answers_alone=answers_alone, seq2seq=seq2seq)
+            ids.append(read.ids)
+            trained.append(read.trained)
+            lengths.append(read.lengths)
             advance(start + len(sides) // 2)
     rows = [(table.prompts[n], f"{i}-{j}") for n, i, j in table.places.tolist() for _ in (0, 1)]
     names = [f"{ranked.record_id}/{places}" for ranked, places in rows]
@@ -88,7 +113,38 @@ def encode_pairs(
     flags = np.concatenate([np.zeros(0, bool), *trained])
     flags[offsets[:-1]] = False  # the first token of a row has no predecessor
     flat = np.concatenate([np.zeros(0, np.int32), *ids])
-    return PairRecords(FlatRecords(flat, flags, offsets, names, [ranked.source for ranked, _ in rows]))
+    return PairRecords(FlatRecords(flat, flags, offsets, names, [ranked.source for ranked, _ in rows]), seq2seq)
+
+
+class ScoredRows(NamedTuple):
+    """Conversations to be scored, end to end: ids [total] int32, which of them are the last answer [total] bool, tokens of each row."""
+
+    ids: np.ndarray
+    trained: np.ndarray
+    lengths: np.ndarray
+
+    def apart(self) -> list[Tokens]:
+        """One entry for each row."""
+        ends = self.lengths.cumsum()[:-1]
+        return [Tokens(ids, trained) for ids, trained in zip(np.split(self.ids, ends), np.split(self.trained, ends), strict=True)]
+
+
+def rows_to_score(
+    conversations: Sequence[Sequence[Message]],
+    encoder: SegmentEncoder,
+    template: Renderer,
+    *,
+    answers_alone: bool = False,
+    seq2seq: bool = False,
+) -> ScoredRows:
+    """Conversations that end in an answer as a reward model reads them, in training and later; arguments as of `encode_pairs`."""
+    if seq2seq:
+        rows = encode_answered(encoder, template, [messages[-1:] if answers_alone else messages for messages in conversations])
+        ids = np.concatenate([row.input_ids for row in rows])
+        return ScoredRows(ids, np.concatenate([row.trained for row in rows]), np.array([len(row.input_ids) for row in rows], np.int64))
+    encoded = encoder.encode_rows([template.render(messages, "last_answer") for messages in conversations])
+    kept = _kept(encoded, encoder.tokenizer.bos_token_id) if answers_alone else np.ones(len(encoded.ids), bool)
+    return ScoredRows(encoded.ids[kept], encoded.trained[kept], np.add.reduceat(kept, encoded.offsets[:-1], dtype=np.int64))
 
 
 def _kept(encoded: EncodedRows, bos_id: int | None) -> np.ndarray:
@@ -103,19 +159,28 @@ def collate_pairs(micro: MicroBatch, records: PairRecords, pad_id: int, step_pai
     """Pairs -> rows [2P, T], padded on the right; an empty micro-batch becomes one pair without labels, which counts nothing."""
     members = [pair for row in micro for pair in row] or [0]
     places = [2 * pair + side for pair in members for side in (0, 1)]
-    tokens, trained = zip(*(records.rows[place] for place in places), strict=True)
-    ids, mask = pad_rows(tokens, pad_id)
-    labels, _ = pad_rows([np.where(flags, row, IGNORED) for row, flags in zip(tokens, trained, strict=True)], IGNORED)
+    ids, mask, labels = row_tensors([records.rows[place] for place in places], pad_id, seq2seq=records.seq2seq)
     if not micro:
         labels[:] = IGNORED
     return Batch(
-        input_ids=torch.from_numpy(ids),
-        attention_mask=torch.from_numpy(mask),
-        labels=torch.from_numpy(labels),
+        input_ids=ids,
+        attention_mask=mask,
+        labels=labels,
         record_ids=[records.rows.record_ids[2 * pair] for pair in members] if micro else [],
         step_tokens=step_pairs,
         rows_together=2,
     )
+
+
+def row_tensors(rows: Sequence[tuple[np.ndarray, np.ndarray]], pad_id: int, *, seq2seq: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids and answer marks of B rows -> input_ids, attention_mask and labels of a `Batch`, padded on the right."""
+    if seq2seq:
+        ids, mask = pad_rows([row[~trained] for row, trained in rows], pad_id)
+        labels, _ = pad_rows([row[trained] for row, trained in rows], IGNORED)
+    else:
+        ids, mask = pad_rows([row for row, _ in rows], pad_id)
+        labels, _ = pad_rows([np.where(trained, row, IGNORED) for row, trained in rows], IGNORED)
+    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels)
 
 
 def counted_pairs(batch: Batch) -> Tensor:

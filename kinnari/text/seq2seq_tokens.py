@@ -34,6 +34,23 @@ def source_segments(template: Renderer, messages: Sequence[Message]) -> list[Seg
     return [*segments, _EOS]
 
 
+def encode_answered(encoder: SegmentEncoder, template: Renderer, conversations: Sequence[Sequence[Message]]) -> list[Tokens]:
+    """Whole conversations that end in an answer, uncut, as `encode_seq2seq` lays them out; the answer may be empty.
+
+    Raises:
+        UnicodeEncodeError: a text holds half of a surrogate pair.
+    """
+    prompts = [source_segments(template, messages[:-1]) if messages[:-1] else [_EOS] for messages in conversations]
+    read = encoder.encode_rows(prompts)
+    said = encoder.encode_rows([_target(messages[-1].content) for messages in conversations])
+    rows = [(read.row(i)[0], said.row(i)[0]) for i in range(len(conversations))]
+    return [Tokens(np.concatenate(row), np.arange(len(row[0]) + len(row[1])) >= len(row[0])) for row in rows]
+
+
+def _target(answer: str) -> list[Segment]:
+    return [Segment("answer", answer, True), Segment("eos", "", True)]
+
+
 def encode_seq2seq(
     conversations: Sequence[Conversation], encoder: SegmentEncoder, template: Renderer, limits: Limits, loss_on: str
 ) -> list[Tokens | str]:
@@ -72,7 +89,7 @@ def _sides(template: Renderer, conversation: Conversation, loss_on: str) -> tupl
         source = source_segments(template, prompt) if prompt else [_EOS]
     except ConfigError as error:
         return [], [], str(error)
-    return source, [Segment("answer", answer, True), Segment("eos", "", True)], ""
+    return source, _target(answer), ""
 
 
 def _join(read: EncodedRows, said: EncodedRows, i: int, limits: Limits) -> Tokens | str:

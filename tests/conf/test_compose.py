@@ -38,6 +38,10 @@ for file in (conf_folder() / "experiment").glob("*.yaml"):
     chosen = next((d["override /data"] for d in yaml.safe_load(file.read_text("utf-8"))["defaults"] if "override /data" in d), [])
     NEEDS[f"experiment={file.stem}"] = [override for name in chosen for override in NEEDS[f"data={name}"]]
 NEEDS |= {f"bootstrap/filters={name}": ["bootstrap=alpaca"] for name in groups()["bootstrap/filters"]}
+NEEDS |= {f"model={name}": ["task=reward", "data=chatterbot_ranked"] for name in ("tiny_encoder", "xlm_roberta_base", "xlm_roberta_large")}
+# What PPO is rewarded by is the user's, and must be there before anything is read.
+for name in ("ppo_trlx", "ppo_deepspeed_chat", "ppo_wangchan_pantip", "ppo_wangchan_llm"):
+    NEEDS[f"experiment={name}"] += ["ppo.reward=rule"]
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if not group.startswith("hydra/") for option in options]
 FILES = sorted(file.relative_to(conf_folder()).as_posix() for file in conf_folder().rglob("*.yaml"))
 

@@ -1,10 +1,13 @@
 """Prompts for rollouts."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from datamodules.prompts import PromptDataModule, PromptDataset, first_tokens
 from kinnari.errors import ConfigError
 from kinnari.models.toy import byte_tokenizer
+from kinnari.text.conversation import Conversation, Message
 from kinnari.text.prompts import Prompt
 from tests.datamodules.test_instruction import Fake
 from tests.kinnari.text.test_template import chatml
@@ -82,3 +85,47 @@ def test_slow_tokenizers_cut_like_fast_ones():
 def test_lengths_that_are_no_range_are_refused(given):
     with pytest.raises(ConfigError, match="query_tokens"):
         prompts_of(query_tokens=given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(Fake):
+    """Conversations as they are given: turns of user and assistant, or an answer alone, as documents are read."""
+
+    turns: tuple[tuple[str, ...], ...]
+
+    def read(self):
+        for n, texts in enumerate(self.turns):
+            roles = ("user", "assistant") if len(texts) > 1 else ("assistant",)
+            messages = tuple(Message(roles[i % 2 if len(texts) > 1 else 0], text) for i, text in enumerate(texts))
+            yield Conversation(messages=messages, record_id=f"a:{n}", source="a", language="en", licence="MIT")
+
+
+def asking(*turns: tuple[str, ...], **options) -> PromptDataModule:
+    data = PromptDataModule({"a": Given(name="a", count=0, turns=turns)}, byte_tokenizer(), chatml(), max_length=256,
+                            held_out_fraction=None, held_out_most=0, num_rollouts=2, **options)  # fmt: skip
+    data.setup()
+    return data
+
+
+def test_a_question_asked_again_is_one_prompt_and_counted():
+    data = asking(("A?", "1"), ("A?", "2"), ("B?", "3"))
+
+    assert [(p.messages[-1].content, p.reference) for p in data.prompts] == [("A?", "1"), ("B?", "3")]
+    assert data.prompt_counts() == {"train": 2, "held_out": 0, "without_question": 0, "asked_again": 1, "too_long": 0}
+
+
+def test_texts_that_ask_nothing_are_left_out_and_alone_refused():
+    counts = asking(("A?", "1"), ("a text",)).prompt_counts()
+    assert (counts["train"], counts["without_question"]) == (1, 1)
+    with pytest.raises(ConfigError, match="a asks nothing"):
+        asking(("a text",), ("another",))
+
+
+def test_a_prompt_as_long_as_the_limit_stays_and_one_token_more_goes():
+    lengths = sorted(len(p.token_ids) for p in asking(("A?", "1"), ("AB?", "1")).prompts)
+    data = asking(("A?", "1"), ("AB?", "1"), longest_prompt=lengths[0])
+
+    assert lengths[1] == lengths[0] + 1 and [len(p.token_ids) for p in data.prompts] == lengths[:1]
+    assert data.prompt_counts()["too_long"] == 1
+    with pytest.raises(ConfigError, match=f"at most {lengths[0] - 1} tokens \\(the shortest has {lengths[0]}\\)"):
+        asking(("A?", "1"), longest_prompt=lengths[0] - 1)

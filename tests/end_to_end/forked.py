@@ -137,15 +137,20 @@ class Run:
 
 
 def start(
-    folder: Path, *overrides: str, prepare: Callable[..., None] | None = None, arguments: Sequence[Any] = (), name: str = "run"
+    folder: Path,
+    *overrides: str,
+    prepare: Callable[..., None] | None = None,
+    arguments: Sequence[Any] = (),
+    name: str = "run",
+    first: Sequence[str] = QUICK,
 ) -> Run:
-    """`python launch.py <QUICK> output_dir=<folder> <overrides>`, after `prepare(*arguments)` in its process.
+    """`python launch.py <first> output_dir=<folder> <overrides>`, after `prepare(*arguments)` in its process.
 
     `prepare` must be importable; what it patches, forked ranks inherit.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     output = folder.parent / f"{folder.name}.{name}.txt"
-    argv = ["launch.py", *QUICK, f"output_dir={folder}", *overrides]
+    argv = ["launch.py", *first, f"output_dir={folder}", *overrides]
     process = _server().Process(target=_launch, args=(argv, output, prepare, tuple(arguments)))
     process.start()
     while process.exitcode is None and os.getpgid(process.pid) != process.pid:  # it first makes itself a group

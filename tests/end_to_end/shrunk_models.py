@@ -37,6 +37,8 @@ from kinnari.text.truncation import Limits
 from lightning_modules import CausalLMSFT, Seq2SeqSFT
 
 MODELS = groups()["model"]
+ENCODERS = ("tiny_encoder", "xlm_roberta_base", "xlm_roberta_large")
+WRITERS = [name for name in MODELS if name not in ENCODERS]
 TUNINGS = ("full", "lora", "qlora", "lora_int8")
 STEPS = 3
 TURNS = (("เมืองหลวงของไทย?", "กรุงเทพฯ"), ("한국의 수도는?", "서울입니다."), ("Why?", "Because."))

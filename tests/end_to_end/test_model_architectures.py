@@ -17,7 +17,7 @@ from kinnari.generation.settings import GenerationSettings
 from kinnari.models.source import model_source
 from kinnari.text.conversation import Message
 from lightning_modules import CausalLMSFT
-from tests.end_to_end.shrunk_models import MODELS, batch, shrunk_spec, tokenizer_and_template, trained, tuned
+from tests.end_to_end.shrunk_models import WRITERS, batch, shrunk_spec, tokenizer_and_template, trained, tuned
 
 SHAPES = [
     "bloomz560m", "byt5_small", "exaone4_1_2b", "falcon40b", "falcon7b", "flan_t5_small", "flan_t5_xxl", "galactica6_7b", "gemma2_2b",
@@ -36,7 +36,7 @@ def _cache(tmp_path_factory):
 
 
 def test_these_are_all_toys_that_the_model_files_make():
-    assert {model_source(shrunk_spec(name)) for name in SHAPES} == {model_source(shrunk_spec(name)) for name in MODELS}
+    assert {model_source(shrunk_spec(name)) for name in SHAPES} == {model_source(shrunk_spec(name)) for name in WRITERS}
     assert {name for name in SHAPES if shrunk_spec(name).architecture == "causal"} == set(CAUSAL)
 
 

@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from kinnari.errors import ConfigError
+from kinnari.export.merged import merged_tensors
+from kinnari.models.head import base_model_of
 from kinnari.rollouts.settings import PPOSettings
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.ppo import ppo
 from kinnari.tasks.reward import reward
+from kinnari.tasks.reward_folder import load_backbone
+from lightning_modules import PPOModule
 from tests.distributed import run_ranks
 from tests.end_to_end.test_ppo import PPO, RUNS, SMALL, TUNINGS, numbers, run
 
@@ -29,7 +33,7 @@ def trained(folder: Path, name: str = LAST) -> dict:
 
 
 @pytest.mark.parametrize("architecture", RUNS)
-@pytest.mark.parametrize("tuning", ["lora", "qlora"])
+@pytest.mark.parametrize("tuning", ["full", "lora", "qlora"])
 def test_with_everything_on_the_ratio_is_1_and_the_kl_0(architecture, tuning):
     result = run(ppo, [*PPO, *CRITIC, *BESIDE, RUNS[architecture], TUNINGS[tuning]])
 
@@ -83,15 +87,21 @@ def test_a_resume_without_the_average_it_asks_for_is_refused(tmp_path):
         run(ppo, [*words, "ppo.ema_beta=0.9", f"checkpoint.resume={tmp_path}/whole/checkpoints/{LAST}"], str(tmp_path / "again"))
 
 
-def test_a_separate_critic_begins_as_the_reward_model(tmp_path):
+NEXT_TO_NOTHING = (*(w for w in PPO if not any(part in w for part in ("rule", "iterations", "num_rollouts", "epochs", "optimizer"))),
+                   RUNS["causal"], "ppo.iterations=1", "ppo.num_rollouts=4", "ppo.epochs=1", "optimizer.lr=1e-9",
+                   "ppo.critic=separate")  # fmt: skip
+
+
+def reward_model(folder: Path, tuning: str) -> None:
+    """In `rm`, trained for three steps."""
     pairs = ("task=reward", "data=chatterbot_ranked", "data.chatterbot_ranked.limit=24", "trainer.max_steps=3", "held_out.most=6",
-             "held_out.fraction=null", "batch.global_size=8")  # fmt: skip
-    base = [w for w in SMALL if "merged" not in w]
-    run(reward, [*base, *pairs, RUNS["causal"], "strategy=lora"], str(tmp_path / "rm"))
-    words = [w for w in PPO if "rule" not in w and "iterations" not in w and "num_rollouts" not in w and "epochs" not in w]
-    more = ["ppo.reward=model", f"reward.path={tmp_path}/rm/reward", RUNS["causal"], "strategy=lora", "ppo.iterations=1",
-            "ppo.num_rollouts=4", "ppo.epochs=1", "optimizer.lr=1e-9"]  # fmt: skip
-    run(ppo, [*words, *more, "ppo.critic=separate"], str(tmp_path / "ppo"))
+             "held_out.fraction=null", "batch.global_size=8", "reward.freeze_fraction=0", "optimizer.lr=1e-2")  # fmt: skip
+    run(reward, [*(w for w in SMALL if "merged" not in w), *pairs, RUNS["causal"], tuning], str(folder / "rm"))
+
+
+def test_a_separate_critic_begins_as_the_reward_model(tmp_path):
+    reward_model(tmp_path, "strategy=lora")
+    run(ppo, [*NEXT_TO_NOTHING, "ppo.reward=model", f"reward.path={tmp_path}/rm/reward", "strategy=lora"], str(tmp_path / "ppo"))
 
     # one step of next to nothing: the critic is what it began as
     state = trained(tmp_path / "ppo", "step_00000001.ckpt")["state_dict"]
@@ -102,9 +112,46 @@ def test_a_separate_critic_begins_as_the_reward_model(tmp_path):
         assert torch.allclose(state["model." + name.replace(".weight", ".critic.weight")], tensor, atol=1e-6)
 
 
-def test_full_tuning_has_no_place_for_a_separate_critic():
-    with pytest.raises(ConfigError, match="full tuning has none"):
-        run(ppo, [*PPO, RUNS["causal"], "strategy=full", "ppo.critic=separate"])
+@pytest.mark.parametrize("of", ["full", "lora"])
+def test_under_full_tuning_a_second_backbone_begins_as_the_reward_model(tmp_path, of):
+    reward_model(tmp_path, TUNINGS[of])
+    run(ppo, [*NEXT_TO_NOTHING, "ppo.reward=model", f"reward.path={tmp_path}/rm/reward", "strategy=full"], str(tmp_path / "ppo"))
+
+    state = trained(tmp_path / "ppo", "step_00000001.ckpt")["state_dict"]
+    backbone, _ = load_backbone(tmp_path / "rm" / "reward", dtype=torch.float32)
+    whole = merged_tensors(base_model_of(backbone))
+    critic = {name.removeprefix("critic."): tensor for name, tensor in state.items() if name.startswith("critic.")}
+    head = load_file(tmp_path / "rm" / "reward" / "reward_head.safetensors")["weight"]
+    assert torch.allclose(state["value_head.weight"], head, atol=1e-6)
+    assert critic.keys() == whole.keys() - {"lm_head.weight"}  # never called
+    assert all(torch.allclose(tensor, whole[name](), atol=1e-6) for name, tensor in critic.items())
+    assert any(not torch.allclose(tensor, state[f"model.{name}"], atol=1e-4) for name, tensor in critic.items())
+
+
+def test_it_begins_as_the_policy_where_the_reward_is_no_such_model():
+    cfg = compose([*NEXT_TO_NOTHING, "ppo.reward=rule", "ppo.rule.name=near_length", "+ppo.rule.tokens=4", "strategy=full"])
+    tokenizer, policy = build.tokenizer(cfg), build.tuned_model(cfg, build.parts(cfg), build.tokenizer(cfg))
+    module = PPOModule(policy, tokenizer, lambda rollouts: [0.0] * len(rollouts), PPOSettings(critic="separate"))
+
+    assert module.critic is not None and module.critic is not policy
+    ours = dict(policy.named_parameters())
+    assert all(torch.equal(p, ours[name]) and p is not ours[name] for name, p in module.critic.named_parameters())
+    assert float(module.value_head.weight.abs().sum()) == 0
+
+
+def test_a_full_policy_and_its_critic_are_trained_apart_and_exported_without_the_critic(tmp_path):
+    words = [w for w in PPO if "merged" not in w]
+    result = run(ppo, [*words, *CRITIC, RUNS["causal"], "strategy=full"], str(tmp_path))
+    checkpoint = trained(tmp_path)
+    state = checkpoint["state_dict"]
+
+    critic = {name.removeprefix("critic."): tensor for name, tensor in state.items() if name.startswith("critic.")}
+    assert critic and any(not torch.allclose(tensor, state[f"model.{name}"], atol=1e-4) for name, tensor in critic.items())
+    rates = sorted({round(group["initial_lr"], 9) for group in checkpoint["optimizer_states"][0]["param_groups"]})
+    assert rates == [5e-3, 1e-2]
+    merged = load_file(Path(result["merged_dir"]) / "model.safetensors")
+    assert all(torch.equal(tensor, state[f"model.{name}"].to(tensor.dtype)) for name, tensor in merged.items() if f"model.{name}" in state)
+    assert not any("critic" in name for name in merged)
 
 
 def test_an_average_that_is_not_kept_cannot_be_exported():
@@ -154,8 +201,7 @@ def on_ranks(runs: Sequence[Sequence[str]], folder: str) -> list[tuple[dict, dic
 def words_of(parallel: str, tuning: str, *more: str) -> list[str]:
     beside = [w for w in BESIDE if "export" not in w]
     kept = [w for w in PPO if "epochs" not in w]
-    critic = CRITIC if tuning == "lora" else ()
-    return [*kept, *beside, *critic, "ppo.epochs=1", "checkpoint.every_n_steps=2", "checkpoint.keep=9", RUNS["causal"], TUNINGS[tuning],
+    return [*kept, *beside, *CRITIC, "ppo.epochs=1", "checkpoint.every_n_steps=2", "checkpoint.keep=9", RUNS["causal"], TUNINGS[tuning],
             f"strategy/parallel={parallel}", "hw=cpux2", *more]  # fmt: skip
 
 

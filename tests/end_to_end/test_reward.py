@@ -111,11 +111,6 @@ def test_a_source_without_preferences_is_refused(tmp_path):
         reward(compose([*WITHOUT_DATA, "data=chatterbot", f"output_dir={tmp_path}"]))
 
 
-def test_an_encoder_decoder_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="encoder-decoder"):
-        reward(compose([*BASE, "model=tiny_seq2seq", f"output_dir={tmp_path}"]))
-
-
 def test_answers_may_be_scored_without_their_prompts(tmp_path):
     result = run(["strategy=full", "reward.input=answer", "trainer.max_steps=1"], str(tmp_path))
 

@@ -74,6 +74,8 @@ def test_the_chain_ends_with_a_result_and_a_page(done):
         assert Path(stage["folder"]) == root / "stages" / f"{stage['name']}-{stage['hash']}" and stage["seconds"] > 0
     assert told["wins"] + told["ties"] + told["losses"] == told["prompts"] == len(told["samples"]) > 2
     assert told["win_rate"] == pytest.approx((told["wins"] + told["ties"] / 2) / told["prompts"])
+    assert told["reward_gain"] == pytest.approx(told["reward_ppo"] - told["reward_sft"])
+    assert told["reward_gain_low"] <= told["reward_gain"] <= told["reward_gain_high"] and 0 < told["reward_sign_p"] <= 1
     assert {"prompt", "reference", "before", "after", "score_before", "score_after"} <= told["samples"][0].keys()
     html = (root / "run" / "report.html").read_text("utf-8")
     assert all(folder(told, name).name in html for name in NAMES)
@@ -191,8 +193,9 @@ def test_all_weights_trained_go_from_folder_to_folder(tmp_path):
     assert {s["prompt"]: s["before"] for s in result["samples"] if s["prompt"] in inside} == inside
 
 
-def test_an_encoder_decoder_is_aligned_by_a_reward_model_on_another_model(tmp_path):
-    result = chain(tmp_path, "model=tiny_seq2seq", 'rlhf.reward.overrides=["model=tiny_causal","data.chatterbot_ranked.limit=40"]')
+@pytest.mark.parametrize("scorer", ["tiny_seq2seq", "tiny_encoder"])
+def test_an_encoder_decoder_is_aligned_by_a_reward_model_of_its_own_or_another_kind(tmp_path, scorer):
+    result = chain(tmp_path, "model=tiny_seq2seq", f'rlhf.reward.overrides=["model={scorer}","data.chatterbot_ranked.limit=40"]')
 
     assert statuses(result) == ["done"] * 4
     inside = {sample["prompt"]: sample["after"] for sample in stored(result, "ppo")["samples"]}

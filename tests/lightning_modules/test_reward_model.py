@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kinnari.errors import ConfigError
 from kinnari.models.load import load_model
 from kinnari.models.reward import RewardSettings
 from kinnari.models.spec import ModelSpec
@@ -20,10 +21,10 @@ def spec() -> ModelSpec:
     return toy_spec(toy=TOY)
 
 
-def reward_model(tuning="full", **reward) -> RewardModel:
+def reward_model(tuning="full", packing="none", **reward) -> RewardModel:
     torch.manual_seed(0)
     model = apply_tuning(load_model(spec(), dtype=torch.float32), Tuning(name=tuning, r=2), spec())
-    return RewardModel(model, FineTuningSettings(block_classes=["LlamaDecoderLayer"]), RewardSettings(**reward))
+    return RewardModel(model, FineTuningSettings(block_classes=["LlamaDecoderLayer"]), RewardSettings(**reward), packing)
 
 
 def pairs(*rows, pad=2, left=False, width=12):
@@ -127,3 +128,92 @@ def test_it_learns_to_tell_two_answers_apart(pooling):
         optimizer.step()
 
     assert float(loss) < 0.1 and float(model(batch)[1]) == 1.0
+
+
+LONG = [*range(20, 40)]  # a prompt that both answers follow
+
+
+def gradients(model: RewardModel, batch: Batch) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    model(batch)[0].backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def kept_bytes(model: RewardModel, batch: Batch) -> int:
+    """Bytes that the forward of a batch keeps for its backward, parameters not counted."""
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(batch)[0]
+    total = sum(kept.values())
+    loss.backward()
+    return total
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "mean", "divergence"])
+def test_a_shared_prompt_is_computed_once_and_changes_no_loss_and_no_gradient(pooling, left):
+    model = reward_model(packing="position_ids", pooling=pooling, centering=0.1, freeze_fraction=0.0)
+    batch = pairs(LONG + CHOSEN, LONG + REJECTED, LONG[3:] + REJECTED, LONG[3:] + CHOSEN, left=left, width=32)
+    read = []
+    model.model.get_input_embeddings().register_forward_hook(lambda _, inputs, output: read.append(tuple(inputs[0].shape)))
+    shared, losses = gradients(model, batch), model(batch)
+    model.reward = RewardSettings(pooling=pooling, centering=0.1, freeze_fraction=0.0, share_prompts=False)
+    separate = gradients(model, batch)
+
+    assert read == [(2, 32), (2, 32), (4, 32)]  # the first pair has 23 tokens in common and 2 + 4 of its own
+    torch.testing.assert_close(losses, model(batch), atol=1e-5, rtol=1e-5)
+    assert shared.keys() == separate.keys()
+    torch.testing.assert_close(shared, separate, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("packing", ["none", "position_ids"])
+def test_answers_without_a_shared_prompt_are_read_in_rows_of_their_own(packing):
+    model = reward_model(packing=packing)
+    read = []
+    model.model.get_input_embeddings().register_forward_hook(lambda _, inputs, output: read.append(tuple(inputs[0].shape)))
+    one, other = ([7, 8, 9], [7, 8, 5]) if packing == "none" else ([7, 8, 9, 9, 9, 9, 9, 9], [6, 8, 9, 9, 9, 9, 9, 9])
+    model(pairs(one, other, width=8))
+
+    assert read == [(2, 8)]
+
+
+def test_frozen_blocks_below_trained_embeddings_are_kept_or_computed_again():
+    kept, found = {}, {}
+    for again in (False, True):
+        model = reward_model(checkpoint_frozen=again)
+        model.model.train()
+        batch = pairs(LONG + CHOSEN, LONG + REJECTED, width=32)
+        ran = []
+        for number, block in enumerate(model.model.model.layers):
+            block.input_layernorm.register_forward_hook(lambda *_, number=number, ran=ran: ran.append(number))
+        kept[again] = kept_bytes(model, batch)
+        assert ran == [*range(10), *([6, 5, 4, 3, 2, 1, 0] if again else [])]  # 7 of 10 are frozen
+        found[again] = gradients(model, batch)
+
+    assert kept[True] < 0.7 * kept[False]
+    torch.testing.assert_close(found[True], found[False])
+
+
+def test_frozen_blocks_below_frozen_embeddings_keep_nothing_and_run_once():
+    kept = {}
+    for fraction, again in ((0.7, True), (0.7, False), (0.0, False)):
+        model = reward_model(checkpoint_frozen=again, train_embeddings=False, freeze_fraction=fraction)
+        model.model.train()
+        kept[fraction, again] = kept_bytes(model, pairs(LONG + CHOSEN, LONG + REJECTED, width=32))
+
+    assert kept[0.7, True] == kept[0.7, False]  # nothing to compute again
+    assert kept[0.7, False] < 0.4 * kept[0.0, False]  # 3 of 10 blocks
+
+
+@pytest.mark.parametrize("option", ["share_prompts", "checkpoint_frozen"])
+def test_options_that_are_no_truth_value_are_refused(option):
+    with pytest.raises(ConfigError, match=f"reward.{option}=often must be true or false"):
+        RewardSettings(**{option: "often"})

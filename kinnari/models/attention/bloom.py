@@ -98,8 +98,9 @@ def key_positions(attention_mask: Tensor, num_heads: int = 0, dtype: torch.dtype
     """Positions of keys, in the place of `BloomModel.build_alibi_tensor`, whose arguments these are.
 
     Args:
-        attention_mask: [B, K], 1 for tokens; or [B, 1, Q, K], bool or additive. With Q = K a token that sees none before it
-            begins a record, and positions restart there: exact for the block-diagonal masks of `kinnari.models.packing`.
+        attention_mask: [B, K], 1 for tokens; or [B, 1, Q, K], bool or additive. The position of the last Q tokens is the number of
+            those before them that they see: exact for the masks of `kinnari.models.packing` and `kinnari.models.shared_prefix`, and
+            of trees (`kinnari.evaluation.likelihood`). Tokens before them are cached, and count from 0.
 
     Returns:
         [B, K] int64.
@@ -108,11 +109,8 @@ def key_positions(attention_mask: Tensor, num_heads: int = 0, dtype: torch.dtype
         tokens = attention_mask.long()
         return (tokens.cumsum(-1) - 1) * tokens
     queries, keys = attention_mask.shape[-2:]
-    places = torch.arange(keys, device=attention_mask.device)
-    if queries != keys:
-        return places.expand(attention_mask.shape[0], keys)
-    begins = ~visible(attention_mask[:, 0]).tril(-1).any(dim=-1)
-    return places - torch.where(begins, places, 0).cummax(dim=-1).values
+    cached = torch.arange(keys - queries, device=attention_mask.device).expand(attention_mask.shape[0], -1)
+    return torch.cat((cached, visible(attention_mask[:, 0]).tril(keys - queries - 1).sum(dim=-1)), dim=1)
 
 
 def packed_alibi(attention_mask: Tensor, num_heads: int, dtype: torch.dtype) -> Tensor:

@@ -209,6 +209,13 @@ class TestMemory:
         inputs_of_blocks = 7 * self.IDS.numel() * 16 * 4
         assert again - nothing < 2 * inputs_of_blocks
 
+    def test_what_was_checkpointed_whole_stays_so(self):
+        model = deep(layers=4)
+        model.gradient_checkpointing_enable()
+        freeze_bottom(model, ["LlamaDecoderLayer"], 0.5)
+        assert checkpoint_frozen(model, ["LlamaDecoderLayer"]) == 2
+        assert all(block.gradient_checkpointing for block in blocks_of(model, ["LlamaDecoderLayer"]).decoder)
+
     @pytest.mark.parametrize("family", ["xglm", "bloom", "gpt2"])
     def test_checkpointed_frozen_blocks_give_the_same_gradients(self, family):
         gradients = []

@@ -15,7 +15,7 @@ VALID = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "encoder"}, "causal, seq2seq"),
+        ({"architecture": "bidirectional"}, "causal, seq2seq, encoder"),
         ({"packing": "mask2d"}, "position_ids, mask4d, none"),
         ({"dtype": "fp8"}, "bfloat16"),
         ({"attention": "xformers"}, "sdpa"),

@@ -6,7 +6,7 @@ import pytest
 
 from kinnari.errors import ConfigError
 from kinnari.rollouts.rollout import Rollout
-from kinnari.tasks.compare import compare, counted, side_by_side, told, with_model
+from kinnari.tasks.compare import compare, counted, gained, side_by_side, told, with_model
 from kinnari.tasks.compose import compose
 from kinnari.text.conversation import Message
 from kinnari.text.prompts import Prompt
@@ -28,6 +28,16 @@ def test_a_tie_is_half_a_win():
     lines = [{"better": side} for side in ("after", "after", "tie", "before", "tie")]
     assert counted(lines) == {"win_rate": 0.6, "wins": 2, "ties": 2, "losses": 1}
     assert counted([{"judge": "before"}], "judge", "judge_")["judge_win_rate"] == 0.0
+
+
+def test_a_gain_that_shorter_answers_explain_is_told_from_one_they_do_not():
+    longer = answer("abcdef", 0.0)
+    shorter = [side_by_side(longer, answer("a" * n, (6 - n) / 2)) for n in (1, 2, 3, 4, 5)]  # half a point a token saved
+    found = gained(shorter)
+    assert found["reward_gain"] == 1.5 and found["reward_gain_low"] > 0 and found["reward_sign_p"] == 0.0625
+    assert found["reward_gain_at_equal_length"] == pytest.approx(0.0, abs=1e-9)
+    better = gained([line | {"score_after": line["score_after"] + 2} for line in shorter])
+    assert better["reward_gain_at_equal_length"] == pytest.approx(2.0)
 
 
 def test_means_of_a_model():

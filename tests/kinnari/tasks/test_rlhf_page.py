@@ -19,7 +19,8 @@ STAGES = [
 TOLD = {
     "win_rate": 0.75, "wins": 1, "ties": 1, "losses": 0, "prompts": 2, "judge_win_rate": None,
     "reward_before": 0.5, "reward_after": 1.0, "response_tokens_before": 8.0, "response_tokens_after": 9.0, "eos_rate_before": 0.0,
-    "eos_rate_after": 1.0,
+    "eos_rate_after": 1.0, "reward_gain": 0.25, "reward_gain_low": 0.0, "reward_gain_high": 0.5, "reward_sign_p": 1.0,
+    "reward_gain_at_equal_length": None,
     "samples": [
         {"prompt": "<script>alert(1)</script>", "reference": "a & b", "before": "old\x07", "after": "<b>new</b>", "score_before": 0.5,
          "score_after": 1.0, "better": "after"},
@@ -79,3 +80,12 @@ def test_a_judges_count_is_shown_where_one_was_asked():
     judged = TOLD | {"judge_win_rate": 0.5, "judge_wins": 1, "judge_ties": 0, "judge_losses": 1, "judge_unread": 3, "judge_model": "j<1>"}
     html = page(STAGES, RESULTS | {"evaluation": judged})
     assert "judged by j&lt;1&gt;" in html and "replies that name no answer" in html
+
+
+def test_the_page_says_whether_chance_or_length_would_do():
+    assert "0.250 (95 % interval 0.000 to 0.500), which chance explains; sign test p = 1." in page(STAGES, RESULTS)
+    surely = {"reward_gain_low": 0.125, "reward_sign_p": 0.012}
+    at_equal_length = {f"reward_gain_at_equal_length{end}": value for end, value in (("", 0.0), ("_low", -0.5), ("_high", 0.5))}
+    html = page(STAGES, RESULTS | {"evaluation": TOLD | surely | at_equal_length})
+    assert "beyond what chance explains; sign test p = 0.012." in html
+    assert "Where both answers are equally long it is 0.000 (95 % interval -0.500 to 0.500)." in html

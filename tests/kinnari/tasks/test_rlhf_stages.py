@@ -152,9 +152,10 @@ def test_a_reward_model_on_a_model_of_its_own_does_not_come_from_the_sft_run():
     assert changed("+rlhf.sft.trainer.max_steps=5", beside=words) == ["sft", "ppo", "evaluation"]
 
 
-def test_an_encoder_decoder_needs_a_reward_model_on_another_model():
-    with pytest.raises(ConfigError, match=r"model=tiny_seq2seq.*model of its own"):
-        plan(compose([*BASE, "model=tiny_seq2seq"]))
+def test_an_encoder_decoder_is_its_own_reward_model():
+    stages = plan(compose([*BASE, "model=tiny_seq2seq"]))
+    assert [stage.cfg.model.name for stage in stages] == ["tiny_seq2seq"] * 4
+    assert stages[2].covered["parents"] == {"sft": stages[0].hash, "reward": stages[1].hash}
 
 
 def test_the_stages_of_the_default_read_data_that_suits_them():

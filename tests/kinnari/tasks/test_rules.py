@@ -180,7 +180,7 @@ CASES = [
     ("task=export checkpoint=''", "none is named", "task=export checkpoint=."),
     ("task=export checkpoint=ABSENT", "ABSENT does not exist. Give a run's", "task=export checkpoint=."),
     ("checkpoint=RUN", "checkpoint.resume=RUN", "checkpoint.resume=auto"),
-    ("task=inspect checkpoint=RUN", "only task=export takes", "task=inspect"),
+    ("task=inspect checkpoint=RUN", "only task=export and task=evaluate take", "task=inspect"),
     ("task=export checkpoint=. export.format=onnx", "Choose one of hf, adapter, gguf", "task=export checkpoint=. export.format=gguf"),
     ("task=export checkpoint=. export.gguf=Q5", "Choose one of F32, F16", "task=export checkpoint=. export.gguf=Q8_0"),
     ("export.dtype=int4", "export.dtype=int4 is unknown", "export.dtype=bfloat16"),

@@ -103,6 +103,8 @@ VICUNA = (
         ("glm", WITH_CONTEXT, "[CLS]Q[SEP]C[MASK]<|endoftext|><|startofpiece|>A<|endofpiece|>"),
         ("guanaco", TWO_TURNS, "<s>### Human: Q### Assistant: A</s>### Human: R### Assistant: B</s>"),
         ("plain_text", [assistant("A whole\ndocument.")], "A whole\ndocument.</s>"),
+        ("encoder_pair", TWO_TURNS, "<s> Q</s></s> A</s> R</s></s> B</s>"),
+        ("encoder_pair", WITH_CONTEXT, "<s> Q\n\nC</s></s> A</s>"),
         ("plain_seq2seq", WITH_CONTEXT, "Q\n\nC\nA</s>\n"),
         (
             "chatml",
