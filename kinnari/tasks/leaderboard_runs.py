@@ -87,17 +87,20 @@ def _benchmarks(folder: Path, name: str | None) -> list[Scored]:
                 rows[row["benchmark"]].append(row)
             except (ValueError, KeyError, TypeError) as problem:
                 raise ConfigError(f"{file} line {number} is no line that task=evaluate writes. Score the model again.") from problem
-    return [
-        Scored(
-            name=name or described(entry["how"]) + f"\0{folder}",
-            benchmark=benchmark,
-            metric=entry["metric"],
-            numbers={key.removeprefix(f"{benchmark}/"): value for key, value in entry["numbers"].items()},
-            how=entry["how"],
-            rows=rows[benchmark],
-        )
-        for benchmark, entry in summary.items()
-    ]
+    try:
+        return [
+            Scored(
+                name=name or described(entry["how"]) + f"\0{folder}",
+                benchmark=benchmark,
+                metric=entry["metric"],
+                numbers={key.removeprefix(f"{benchmark}/"): value for key, value in entry["numbers"].items()},
+                how=entry["how"],
+                rows=rows[benchmark],
+            )
+            for benchmark, entry in summary.items()
+        ]
+    except (AttributeError, KeyError, TypeError) as problem:
+        raise ConfigError(f"{folder}/summary.json is not what task=evaluate writes ({problem!r}). Score the model again.") from problem
 
 
 def _json(file: Path) -> Any:

@@ -152,3 +152,10 @@ def test_runs_of_other_tasks_and_unfinished_ones_are_told(tmp_path):
     (broken / "examples.jsonl").write_text('{"benchmark": "tnews"}\n{"bench')
     with pytest.raises(ConfigError, match=r"examples\.jsonl line 2"):
         board(tmp_path, [broken])
+
+
+def test_a_summary_that_lacks_something_is_named(tmp_path: Path):
+    run_folder = evaluated(tmp_path / "a", "rw")
+    (run_folder / "summary.json").write_text(json.dumps({"tnews": {"how": HOW, "numbers": {}}}))
+    with pytest.raises(ConfigError, match=r"summary\.json is not what task=evaluate writes \(KeyError\('metric'\)\)"):
+        board(tmp_path, [run_folder, evaluated(tmp_path / "b", "rr")])
