@@ -24,9 +24,7 @@ log = logging.getLogger(__name__)
 # conf/hydra/launcher/submitit_slurm.yaml adds our settings to the launcher's own of that name, which hydra 1.3 still does and
 # announces with a warning that no user can act on.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against ConfigStore")
-# Hydra would print its own account of a mistake and exit with 1; with this it raises, and the exception is judged here.
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
-os.environ["HYDRA_FULL_ERROR"] = "1"
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
@@ -65,6 +63,8 @@ def sweep_first(words: list[str]) -> list[str]:
 
 def main() -> None:
     """The console command."""
+    # Hydra would print its own account of a mistake and exit with 1; with this it raises, and the exception is judged here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = sweep_first(sys.argv[1:])
     try:
         spot_mistakes(sys.argv[1:])

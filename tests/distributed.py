@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +27,20 @@ def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, ti
     Returns: the result of each rank, in rank order.
     Raises: RuntimeError with the tracebacks of all ranks that failed; TimeoutError where ranks hang (they are killed).
     """
+    try:
+        return _run_once(function, world_size, *arguments, timeout_s=timeout_s)
+    except NativeCrash as crash:
+        # torch 2.13 with gloo: one of some hundred starts of two ranks under FSDP2 ended in a segmentation fault within a
+        # collective, and not again when started anew. A crash that comes back fails the test; this one is told among the warnings.
+        warnings.warn(f"ranks are started again: {str(crash)[-300:]}", stacklevel=2)
+        return _run_once(function, world_size, *arguments, timeout_s=timeout_s)
+
+
+class NativeCrash(RuntimeError):
+    """A rank ended by SIGSEGV, without a word of Python's."""
+
+
+def _run_once(function: Callable[..., Any], world_size: int, *arguments: Any, timeout_s: float) -> list[Any]:
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
         processes = start_ranks(function, world_size, Path(folder), arguments)
         _wait(processes, timeout_s)
@@ -34,7 +50,8 @@ def run_ranks(function: Callable[..., Any], world_size: int, *arguments: Any, ti
             if process.exitcode != 0
         ]
         if failures:
-            raise RuntimeError("\n".join(failures))
+            crashed = any(process.exitcode == -signal.SIGSEGV for process in processes)
+            raise (NativeCrash if crashed else RuntimeError)("\n".join(failures))
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
