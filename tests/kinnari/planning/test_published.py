@@ -134,7 +134,7 @@ def test_pangus_reward_model_fills_the_card_as_published():
 
 def test_pangus_fine_tuning_keeps_16_bytes_a_parameter_beside_a_step():
     """The published 79.4 GB are what a card showed that a caching allocator fills, and with which settings is not said: with whole logits
-    and stored scores 73 GB are planned, with the chunked loss 66, recomputed with a paged optimizer 30. So only what is certain is compared.
+    and stored scores 73 GB are planned, with the chunked loss 66, recomputed with a paged optimizer 30. So what is certain is compared.
     """
     told = estimate(pangu(chunked_loss=False))
     assert told.peak_memory_gib * GIB / 1e9 < 79.4
