@@ -1,32 +1,30 @@
 """Translations on disk: one SQLite file, shared by any number of processes and runs.
 
-    key = BLAKE2b(engine and settings, source, target, text)
-    translations(key, text, translation)             what is never asked for again
-    failures(key, text, source, target, error, attempts)     what the next run tries again
-
-SQLite's own locks keep writers apart, on local disks and on network disks with working locks; what is committed survives a kill.
+key = BLAKE2b(engine and settings, source, target, text)
+translations(key, text, translation)             what is never asked for again
+failures(key, text, source, target, error, attempts)     what the next run tries again
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinnari.errors import ConfigError
+from kinnari.text.sqlite_file import SqliteFile
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL, translation TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (key BLOB PRIMARY KEY, text TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
                                      error TEXT NOT NULL, attempts INTEGER NOT NULL) WITHOUT ROWID;
 """
-_AT_ONCE = 900  # keys of one SELECT; builds of SQLite before 3.32 allow 999
-_PATIENCE_S = 120.0  # for another process that is writing
+_REMEDY = (
+    "Give another file, or free the disk; a file that is damaged or no cache of translations may be moved away, its texts are then "
+    "translated again."
+)
 
 
 @dataclass(frozen=True)
@@ -41,40 +39,29 @@ class Failure:
 
 
 class TranslationStore:
-    """Reading and writing; every call opens the file for itself, so that threads and forked processes may share an object.
+    """Reading and writing; threads and forked processes may share an object.
 
     Raises:
         ConfigError: the file cannot be made, or is no store.
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"translation.cache={path} cannot be made ({error}). Give a file in a folder you may write to.") from error
-        with self._open() as database:
-            database.executescript(_TABLES)
+        self._file = SqliteFile(path, _TABLES, "translation.cache", _REMEDY)
+        self.path = self._file.path
 
     def translations(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The translations of those keys that have one."""
-        found: dict[bytes, str] = {}
-        with self._open() as database:
-            for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                found |= dict(database.execute(f"SELECT key, translation FROM translations WHERE key IN ({marks})", some))
-        return found
+        return dict(self._file.rows("SELECT key, translation FROM translations WHERE key IN", keys))
 
     def save(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
         """Keep (key, text, translation) rows; a failure of before is forgotten."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.executemany("INSERT OR REPLACE INTO translations VALUES (?, ?, ?)", rows)
             database.executemany("DELETE FROM failures WHERE key = ?", [row[:1] for row in rows])
 
     def save_failures(self, rows: Sequence[tuple[bytes, str, str, str, str]]) -> list[int]:
         """Count one more attempt at each (key, text, source, target, error) row; how many each has had."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.executemany(
                 "INSERT INTO failures VALUES (?, ?, ?, ?, ?, 1) "
                 "ON CONFLICT (key) DO UPDATE SET error = excluded.error, attempts = attempts + 1",
@@ -84,30 +71,9 @@ class TranslationStore:
 
     def failures(self) -> list[Failure]:
         """Everything that has not been translated yet, the most tried first."""
-        with self._open() as database:
+        with self._file.opened() as database:
             rows = database.execute("SELECT text, source, target, error, attempts FROM failures ORDER BY attempts DESC, text").fetchall()
         return [Failure(*row) for row in rows]
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._open() as database:
-            database.execute("BEGIN IMMEDIATE")  # readers that turn writers halfway could block each other for good
-            yield database
-            database.execute("COMMIT")
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            database = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)
-            try:
-                yield database
-            finally:
-                database.close()  # an open transaction is rolled back
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(
-                f"translation.cache={self.path} cannot be used ({error}). Give another file, or free the disk; a file that is damaged "
-                "or no cache of translations may be moved away, its texts are then translated again."
-            ) from error
 
 
 class Keys:
