@@ -91,7 +91,7 @@ def rule(name: str, **settings: object) -> Reward:
     try:
         return RULES[name](**settings)
     except TypeError as error:
-        raise ConfigError(f"ppo.rule.name={name}: {error}. Set ppo.rule to its name and what it takes.") from error
+        raise ConfigError(f"ppo.rule.name={name}: {error}. What a rule takes is added one by one, as in +ppo.rule.length=40.") from error
 
 
 def python_callable(path: str) -> Reward:

@@ -55,7 +55,8 @@ class PPORecorder(RunRecorder):
         rows = [_row(r, module.iteration) for part in gather_objects(module.held_out) for r in part]
         if trainer.sanity_checking and not self.samples:
             self.samples = rows
-        self.after = rows
+        if trainer.global_step:
+            self.after = rows
 
     def result(self) -> dict[str, Any]:
         """The run's numbers; a reward before or after is the mean score of greedy answers to held-out prompts."""

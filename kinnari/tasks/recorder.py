@@ -33,7 +33,7 @@ class RunRecorder(pl.Callback):
         self.loss_before: float | None = None
         self.answers_before: list[str] = []
         self.answers_after: list[str] = []
-        self.validation: StepTotals | None = None  # stays None where nothing is held out
+        self.validation: StepTotals | None = None  # stays None where nothing is held out, and until something was trained
         self.stop = StopRequest()
         self.interrupted = False
         self._began = 0.0
@@ -71,6 +71,8 @@ class RunRecorder(pl.Callback):
         return [tuning.last.loss]
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.sanity_checking and not trainer.global_step:
+            return  # of the model as it was: a run that is interrupted now has nothing to report from after
         self.validation = module.tuning.validation
         self._validated_step = trainer.global_step
 

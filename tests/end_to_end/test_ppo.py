@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from kinnari.tasks.compose import compose
 from kinnari.tasks.dpo import dpo
+from kinnari.tasks.interruption import StopRequest
 from kinnari.tasks.ppo import ppo
 from kinnari.tasks.reward import reward
 from kinnari.tasks.rules import check
@@ -108,6 +109,16 @@ def test_a_rule_that_can_be_learnt_is_learnt(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["iteration"] for row in rows] == [i for i in range(10) for _ in range(32)]
     assert {"prompt", "answer", "score", "reward", "kl"} <= rows[0].keys()
+
+
+def test_an_interrupted_run_reports_nothing_from_after_its_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(StopRequest, "__enter__", lambda self: vars(self).update(made=True) or self)
+
+    result = run(ppo, [*PPO, RUNS["causal"], "strategy=lora"], str(tmp_path))
+
+    assert result["status"] == "interrupted" and result["iterations"] == 1
+    assert result["ppo/reward_before"] is not None and result["ppo/reward_after"] is None
+    assert result["samples"] == [] and "ppo/reward_gain" not in result
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
