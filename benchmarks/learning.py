@@ -30,15 +30,27 @@ TITLES = {"rule": "a rule: answers of about 40 characters", "model": "a reward m
 
 
 @dataclass(frozen=True)
+class Gain:
+    """Mean score of answers to held-out prompts before and after; standard error of the difference and sign test over the prompts."""
+
+    before: float
+    after: float
+    error: float
+    sign_p: float
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
 class Run:
     """What one run of PPO has left behind.
 
     Attributes:
         score, error, kl, tokens: by iteration: mean score of the sampled answers, its standard error, KL from the first policy (nats an
             answer), length.
-        before, after: mean score of greedy answers to held-out prompts.
-        gain_se: standard error of their difference over the prompts.
-        sign_p: of the sign test over the prompts.
+        held_out: of greedy answers; of a chain also of answers sampled as in PPO.
         seconds: of PPO, with loading and both validations.
     """
 
@@ -48,10 +60,7 @@ class Run:
     error: list[float]
     kl: list[float]
     tokens: list[float]
-    before: float
-    after: float
-    gain_se: float
-    sign_p: float
+    held_out: dict[str, Gain]
     seconds: float
 
 
@@ -83,7 +92,8 @@ def read(runs: Path, task: str, seed: int) -> Run:
     """The numbers of a finished run; of a chain, those of its PPO."""
     folder = runs / f"{task}-{seed}"
     result = json.loads((folder / "result.json").read_text("utf-8"))
-    if "stages" in result:
+    chain = result if "stages" in result else {}
+    if chain:
         folder = Path(next(stage["folder"] for stage in result["stages"] if stage["name"] == "ppo"))
         result = json.loads((folder / "result.json").read_text("utf-8"))
     rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -92,19 +102,31 @@ def read(runs: Path, task: str, seed: int) -> Run:
         rows[row["iteration"]].append(row)
     iterations = [rows[i] for i in sorted(rows)]
     means: dict[str, Any] = {key: [statistics.fmean(r[key] for r in part) for part in iterations] for key in ("score", "kl", "tokens")}
-    error = [statistics.stdev([r["score"] for r in part]) / math.sqrt(len(part)) for part in iterations]
-    told = {key: result[f"ppo/reward_{key}"] for key in ("before", "after", "gain_se", "sign_p")}
-    return Run(task, seed, **means, error=error, seconds=result["seconds"], **told)
+    error = [standard_error(part) for part in iterations]
+    held_out = {"greedy": Gain(*(result[f"ppo/reward_{key}"] for key in ("before", "after", "gain_se", "sign_p")))}
+    if chain:
+        held_out["sampled"] = Gain(*(chain[f"reward_{key}"] for key in ("sft", "ppo", "gain_se", "sign_p")))
+    return Run(task, seed, **means, error=error, seconds=result["seconds"], held_out=held_out)
 
 
-def summary(runs: Sequence[Run]) -> dict[str, float]:
-    """Over seeds: mean gain of the greedy reward, its standard error (1 seed: over its prompts), most KL of an iteration."""
-    gains = [run.after - run.before for run in runs]
-    error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else runs[0].gain_se
+def standard_error(rows: Sequence[dict[str, Any]]) -> float:
+    """Of the mean score; answers to one prompt are alike, so it is over prompts."""
+    by_prompt: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        by_prompt[row["record_id"]].append(row["score"])
+    means = [statistics.fmean(scores) for scores in by_prompt.values()]
+    return statistics.stdev(means) / math.sqrt(len(means))
+
+
+def summary(runs: Sequence[Run], how: str = "greedy") -> dict[str, float]:
+    """Over seeds: mean gain, its standard error (1 seed: over its prompts), most KL of an iteration."""
+    found = [run.held_out[how] for run in runs]
+    gains = [part.gain for part in found]
+    error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else found[0].error
     return {
         "seeds": len(runs),
-        "before": statistics.fmean(run.before for run in runs),
-        "after": statistics.fmean(run.after for run in runs),
+        "before": statistics.fmean(part.before for part in found),
+        "after": statistics.fmean(part.after for part in found),
         "gain": statistics.fmean(gains),
         "gain_se": error,
         "most_kl": max(max(run.kl) for run in runs),
@@ -115,18 +137,21 @@ def summary(runs: Sequence[Run]) -> dict[str, float]:
 def table(runs: Sequence[Run]) -> str:
     """Markdown; a line a run and one for each task. The error of a run is over its prompts, that of a task over its seeds."""
     lines = [
-        "| task | seed | greedy reward before | after | gain | sign test p | most KL, nats | tokens first, last | s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| task | seed | answers | reward before | after | gain | sign test p | most KL, nats | tokens first, last | s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         lengths = f"{run.tokens[0]:.1f}, {run.tokens[-1]:.1f}"
-        gain = f"{run.after - run.before:+.3f} ± {run.gain_se:.3f}"
-        lines.append(f"| {run.task} | {run.seed} | {run.before:.3f} | {run.after:.3f} | {gain} | {run.sign_p:.1g} | {max(run.kl):.1f} "
-                     f"| {lengths} | {run.seconds:.0f} |")  # fmt: skip
+        for how, found in run.held_out.items():
+            gain = f"{found.gain:+.3f} ± {found.error:.3f}"
+            lines.append(f"| {run.task} | {run.seed} | {how} | {found.before:.3f} | {found.after:.3f} | {gain} | {found.sign_p:.1g} "
+                         f"| {max(run.kl):.1f} | {lengths} | {run.seconds:.0f} |")  # fmt: skip
     for task in dict.fromkeys(run.task for run in runs):
-        s = summary([run for run in runs if run.task == task])
-        lines.append(f"| **{task}** | {s['seeds']} seeds | {s['before']:.3f} | {s['after']:.3f} | {s['gain']:+.3f} ± {s['gain_se']:.3f} | "
-                     f"| {s['most_kl']:.1f} | | {s['seconds']:.0f} |")  # fmt: skip
+        of_task = [run for run in runs if run.task == task]
+        for how in of_task[0].held_out:
+            s = summary(of_task, how)
+            lines.append(f"| **{task}** | {s['seeds']} seeds | {how} | {s['before']:.3f} | {s['after']:.3f} | {s['gain']:+.3f} ± "
+                         f"{s['gain_se']:.3f} | | {s['most_kl']:.1f} | | {s['seconds']:.0f} |")  # fmt: skip
     return "\n".join(lines)
 
 

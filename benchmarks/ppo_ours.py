@@ -109,7 +109,7 @@ def prepare(settings: dict[str, Any], output_dir: str) -> None:
     parts = build.parts(cfg)
     _save_model(ppo_config(settings, "full", output_dir), folder / "model")
     data: PromptDataModule = build.datamodule(
-        cfg, build.tokenizer(cfg), longest_prompt=cfg.model.max_length - settings["response"], num_rollouts=settings["batch"]
+        cfg, build.tokenizer(cfg), longest_prompt=cfg.model.max_length - settings["response"], prompts_per_iteration=settings["batch"]
     )
     data.iterations = settings["updates"] + 1
     data.setup()

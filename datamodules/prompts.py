@@ -26,7 +26,7 @@ class PromptDataModule(InstructionDataModule):
     """The conversations of an `InstructionDataModule` without their last answers.
 
     Args:
-        num_rollouts: prompts of an iteration over all ranks.
+        prompts_per_iteration: over all ranks.
         iterations: of the whole run, which is one epoch.
         longest_prompt: prompts of more tokens are left out; None for no limit.
         held_out_prompts: most prompts that are answered in validation.
@@ -40,7 +40,7 @@ class PromptDataModule(InstructionDataModule):
     def __init__(
         self,
         *arguments: Any,
-        num_rollouts: int = 64,
+        prompts_per_iteration: int = 64,
         iterations: int = 1,
         longest_prompt: int | None = None,
         held_out_prompts: int = 64,
@@ -51,7 +51,7 @@ class PromptDataModule(InstructionDataModule):
         if query_tokens is not None and not (len(query_tokens) == 2 and 1 <= query_tokens[0] <= query_tokens[1]):
             raise ConfigError(f"query_tokens={list(query_tokens)} must be [least, most] with 1 <= least <= most, or None.")
         self.query_tokens = query_tokens
-        self.num_rollouts, self.iterations = num_rollouts, iterations
+        self.prompts_per_iteration, self.iterations = prompts_per_iteration, iterations
         self.longest_prompt, self.held_out_prompts = longest_prompt, held_out_prompts
         self.module: Any = None
         self.prompts: list[Prompt] = []
@@ -68,8 +68,11 @@ class PromptDataModule(InstructionDataModule):
         self.held_out_asked = self._prompts(self.held_out_conversations)[: self.held_out_prompts]
         if not self.prompts:
             raise ConfigError(self._why_no_prompt())
-        if self.num_rollouts % self.world_size:
-            raise ConfigError(f"num_rollouts={self.num_rollouts} must be a multiple of the {self.world_size} ranks.")
+        if self.prompts_per_iteration % self.world_size:
+            raise ConfigError(
+                f"The {self.prompts_per_iteration} prompts of an iteration (ppo.num_rollouts / ppo.answers_per_prompt) must be a multiple "
+                f"of the {self.world_size} ranks."
+            )
         if not self.held_out_asked and self.rank == 0:
             log.warning("no prompt is held out: nothing is measured before and after")
 
@@ -83,7 +86,7 @@ class PromptDataModule(InstructionDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """One item is this rank's prompts of one iteration, from that of the module on."""
-        items = PromptDataset(self.prompts, self.num_rollouts, self.seed, self.rank, self.world_size)
+        items = PromptDataset(self.prompts, self.prompts_per_iteration, self.seed, self.rank, self.world_size)
         return DataLoader(items, batch_size=None, sampler=StepSampler(self.iterations, self.module.iteration if self.module else 0))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:

@@ -41,7 +41,7 @@ from kinnari.rollouts.one_row import in_one_row, targets_in_row
 from kinnari.rollouts.ptx import DataAnswers, ptx_part
 from kinnari.rollouts.reward_model import adapter_in_use
 from kinnari.rollouts.rewards import Reward, checked
-from kinnari.rollouts.rollout import TOKEN_NUMBERS, Rollout, collate_rollouts, take_apart
+from kinnari.rollouts.rollout import TOKEN_NUMBERS, Rollout, collate_rollouts, longest_first, take_apart
 from kinnari.rollouts.settings import PPOSettings
 from kinnari.rollouts.watch import StepWatch
 from kinnari.strategies.ema import MovingAverage
@@ -190,8 +190,8 @@ class PPOModule(pl.LightningModule):
     # --- one iteration -------------------------------------------------------------------------------------------------
 
     def training_step(self, share: PromptShare, index: int) -> None:
-        """Answer the prompts of this rank, score the answers, learn from them."""
-        prompts = share.prompts
+        """Answer the prompts of this rank, neighbours the same one, score the answers, learn from them."""
+        prompts = [prompt for prompt in share.prompts for _ in range(self.ppo.answers_per_prompt)]
         for model in self._models():
             train_without_dropout(model)
         self.rollouts = self.answered(prompts, self._sampling(), seed=self._seed(0))
@@ -230,7 +230,7 @@ class PPOModule(pl.LightningModule):
         lengths = gather_objects([len(r) for r in rollouts])  # of all ranks, so that each knows the tokens of every step
         share = self.global_size // self.trainer.world_size
         for epoch in range(self.ppo.epochs):
-            order = np.random.default_rng(self._seed(1 + epoch)).permutation(len(rollouts))
+            order = self._order(len(rollouts), epoch)
             for start in range(0, len(order), share):
                 members = order[start : start + share].tolist()
                 tokens = sum(rank[i] for rank in lengths for i in members)
@@ -243,6 +243,12 @@ class PPOModule(pl.LightningModule):
                 kl = self.watch.end_step(self.trainer.strategy, self.tuning.last.loss)
                 if self.ppo.target_kl is not None and kl > self.ppo.target_kl:
                     return
+
+    def _order(self, count: int, epoch: int) -> np.ndarray:
+        """[count] this rank's rollouts as an epoch takes them; answers to one prompt stay neighbours, to be computed together."""
+        together = self.ppo.answers_per_prompt
+        groups = np.random.default_rng(self._seed(1 + epoch)).permutation(count // together)
+        return (groups[:, None] * together + np.arange(together)).reshape(-1)
 
     def _add_data_answers(self, batches: list[Any], rows: int) -> None:
         """With `ptx_coef`: as many of the data's own answers beside this rank's rollouts of the step."""
@@ -259,7 +265,7 @@ class PPOModule(pl.LightningModule):
 
     def _micro_batches(self, rollouts: Sequence[Rollout], tokens: int = 1) -> list[Any]:
         """Longest first, on this rank's device."""
-        by_length = sorted(rollouts, key=lambda r: -(len(r) + len(r.prompt.token_ids)))
+        by_length = longest_first(rollouts)
         parts = [by_length[i : i + self.micro_size] for i in range(0, len(by_length), self.micro_size)]
         batches = (collate_rollouts(part, self._pad_id, seq2seq=self.seq2seq, step_tokens=tokens) for part in parts)
         return [{k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()} for batch in batches]
@@ -267,7 +273,7 @@ class PPOModule(pl.LightningModule):
     @torch.no_grad()
     def _measure(self, rollouts: list[Rollout]) -> None:
         """Log-probabilities under policy and reference, and values, of every token that was chosen."""
-        rollouts.sort(key=lambda r: -(len(r) + len(r.prompt.token_ids)))
+        rollouts[:] = longest_first(rollouts)
         batches = self._micro_batches(rollouts)
         parts = [rollouts[i : i + self.micro_size] for i in range(0, len(rollouts), self.micro_size)]
         for part, batch in zip(parts, batches, strict=True):
@@ -286,7 +292,7 @@ class PPOModule(pl.LightningModule):
                 rollout.numbers[name] = row
 
     def _baselines(self, prompts: Sequence[Prompt]) -> list[float] | None:
-        if not self.ppo.baseline:
+        if self.ppo.baseline != "reference":
             return None
         return checked(self.reward, [Rollout(p, [], p.reference, finished=True) for p in prompts])
 

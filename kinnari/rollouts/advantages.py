@@ -26,6 +26,7 @@ def set_rewards(rollouts: Sequence[Rollout], baselines: Sequence[float] | None, 
     """`reward` of each rollout out of its `score`: less the baseline and a penalty for a missing end, scaled, clipped. Collective.
 
     Args:
+        rollouts: answers to the same prompt are neighbours.
         baselines: score of the data's own answer to each prompt, or None.
         seen: moments of all rewards before scaling; with "first" those of the first iteration.
     """
@@ -33,6 +34,8 @@ def set_rewards(rollouts: Sequence[Rollout], baselines: Sequence[float] | None, 
     if baselines is not None:
         rewards = rewards - torch.tensor(baselines, dtype=torch.float64)
     rewards = rewards - settings.missing_eos_penalty * torch.tensor([not r.finished for r in rollouts], dtype=torch.float64)
+    if settings.baseline == "others":
+        rewards = less_the_others(rewards, settings.answers_per_prompt)
     if settings.reward_scaling == "running" or (settings.reward_scaling == "first" and seen.count == 0):
         seen.update(over_ranks(moments_of(rewards)))
     if settings.reward_scaling != "none":
@@ -41,6 +44,12 @@ def set_rewards(rollouts: Sequence[Rollout], baselines: Sequence[float] | None, 
         rewards = rewards.clamp(-settings.reward_clip, settings.reward_clip)
     for rollout, reward in zip(rollouts, rewards.tolist(), strict=True):
         rollout.reward = reward
+
+
+def less_the_others(rewards: Tensor, answers_per_prompt: int) -> Tensor:
+    """[N] less the mean of the others of its k neighbours: k / (k - 1) times what is above the group's mean."""
+    groups = rewards.view(-1, answers_per_prompt)
+    return ((groups - groups.mean(1, keepdim=True)) * answers_per_prompt / (answers_per_prompt - 1)).flatten()
 
 
 def set_advantages(rollouts: Sequence[Rollout], settings: PPOSettings, kl_coef: float) -> dict[str, float]:

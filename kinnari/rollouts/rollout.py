@@ -40,6 +40,16 @@ class Rollout:
         return len(self.token_ids)
 
 
+def longest_first(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Sorted by the length of their rows; the answers to one prompt stand together, at the place of the longest."""
+    of_prompt: dict[int, list[Rollout]] = {}
+    for rollout in rollouts:
+        of_prompt.setdefault(id(rollout.prompt), []).append(rollout)
+    groups = [sorted(group, key=lambda r: -len(r)) for group in of_prompt.values()]
+    groups.sort(key=lambda group: -(len(group[0]) + len(group[0].prompt.token_ids)))
+    return [rollout for group in groups for rollout in group]
+
+
 def collate_rollouts(rollouts: Sequence[Rollout], pad_id: int, *, seq2seq: bool, step_tokens: int = 1) -> dict[str, Any]:
     """A `Batch` of whole rows, padded on the right, with whatever of TOKEN_NUMBERS all rollouts have, [B, T] float32."""
     if seq2seq:

@@ -9,10 +9,12 @@ from kinnari.errors import ConfigError, need_number, need_truth
 from kinnari.functional.kl_controller import AdaptiveKL, FixedKL, KLController
 
 Scaling = Literal["none", "running", "first"]
+Baseline = Literal["none", "reference", "others"]
 _OFF = {"least": 0, "why": "0 turns it off"}
 _SHARE = {"least": 0, "most": 1, "why": "1 counts all that follows in full"}
 NUMBERS: dict[str, dict[str, Any]] = {  # of `errors.need_number`
     "num_rollouts": {"least": 1, "whole": True},
+    "answers_per_prompt": {"least": 1, "whole": True},
     "epochs": {"least": 1, "whole": True},
     "temperature": {"above": 0, "why": "PPO learns from sampled answers, and greedy ones have no probabilities to compare"},
     "kl_coef": {"least": 0, "why": "0 turns the penalty off, below it leaving the reference would be rewarded"},
@@ -38,7 +40,8 @@ class PPOSettings:
     """Sources: PPO, arXiv 1707.06347; for language models, arXiv 1909.08593 and 2203.02155; defaults as CarperAI/trlx has them.
 
     Args:
-        num_rollouts: answers of one iteration over all ranks, to different prompts.
+        num_rollouts: answers of one iteration over all ranks.
+        answers_per_prompt: of them that answer the same prompt, each sampled for itself.
         epochs: passes over them; each optimizer step takes `batch.global_size` of them.
         response_length: most tokens of an answer; or [least, most], drawn anew for each.
         temperature: of sampling, and of the log-probabilities that are compared.
@@ -56,7 +59,8 @@ class PPOSettings:
         reward_scaling: divide scores by their running standard deviation, by that of the first iteration, or not.
         reward_clip: scores beyond are cut; null for none.
         missing_eos_penalty: taken off the score of an answer that was cut.
-        baseline: take off the score of the data's own answer to the prompt.
+        baseline: what is taken off a score: nothing, the score of the data's own answer to the prompt ("reference"), or the mean
+            reward of the other answers to it ("others": the leave-one-out estimator, arXiv 2402.14740, equation 8).
         critic: shared, a head on the policy's hidden states; or separate, an adapter or a backbone, and a head, of its own
             (`rollouts.critic`).
         critic_lr: peak learning rate of a separate critic; null for the policy's.
@@ -65,6 +69,7 @@ class PPOSettings:
     """
 
     num_rollouts: int = 64
+    answers_per_prompt: int = 1
     epochs: int = 4
     response_length: int | list[int] = 48
     temperature: float = 1.0
@@ -83,7 +88,7 @@ class PPOSettings:
     reward_scaling: Scaling = "none"
     reward_clip: float | None = 10.0
     missing_eos_penalty: float = 0.0
-    baseline: bool = False
+    baseline: Baseline = "none"
     critic: Literal["shared", "separate"] = "shared"
     critic_lr: float | None = None
     ptx_coef: float = 0.0
@@ -93,14 +98,24 @@ class PPOSettings:
         for name, bounds in NUMBERS.items():
             need_number(f"ppo.{name}", vars(self)[name], **bounds)
         need_truth("ppo.whiten", self.whiten)
-        need_truth("ppo.baseline", self.baseline)
         if self.kl not in ("adaptive", "fixed"):
             raise ConfigError(f"ppo.kl={self.kl} is unknown; choose adaptive or fixed.")
         if self.reward_scaling not in get_args(Scaling):
             raise ConfigError(f"ppo.reward_scaling={self.reward_scaling} is unknown; choose one of {', '.join(get_args(Scaling))}.")
+        self._check_groups()
         need_range("ppo.response_length", self.response_length if isinstance(self.response_length, list) else [self.response_length] * 2,
                    self.response_length, "a whole number of at least 1, or ")  # fmt: skip
         self._check_recipe()
+
+    def _check_groups(self) -> None:
+        if self.baseline not in get_args(Baseline):
+            raise ConfigError(f"ppo.baseline={self.baseline} is unknown; choose one of {', '.join(get_args(Baseline))}.")
+        if self.baseline == "others" and self.answers_per_prompt < 2:
+            raise ConfigError("ppo.baseline=others compares answers to one prompt: set ppo.answers_per_prompt to 2 or more.")
+        if self.num_rollouts % self.answers_per_prompt:
+            raise ConfigError(
+                f"ppo.num_rollouts={self.num_rollouts} must be a multiple of ppo.answers_per_prompt={self.answers_per_prompt}."
+            )
 
     def _check_recipe(self) -> None:
         if self.critic not in ("shared", "separate"):

@@ -59,7 +59,8 @@ def compare(cfg: DictConfig) -> dict[str, Any]:
     result |= judged(cfg, lines)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (Path(cfg.output_dir) / "answers.jsonl").write_text(text, encoding="utf-8", errors="backslashreplace")
-    return result | {"prompts": len(prompts), "samples": lines[:SHOWN]}
+    sampled = {"temperature": float(cfg.generation.temperature) if cfg.generation.do_sample else None}
+    return result | sampled | {"prompts": len(prompts), "samples": lines[:SHOWN]}
 
 
 def with_model(cfg: DictConfig, place: str | None) -> DictConfig:

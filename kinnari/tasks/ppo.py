@@ -107,7 +107,7 @@ def _prompts(cfg: DictConfig, parts: build.Parts, tokenizer: Any, settings: PPOS
         cluster_environment().global_rank(),
         parts.world_size,
         longest_prompt=cfg.model.max_length - room,
-        num_rollouts=settings.num_rollouts,
+        prompts_per_iteration=settings.num_rollouts // settings.answers_per_prompt,
         iterations=int(cfg.ppo.iterations),
         held_out_prompts=cfg.ppo.held_out_prompts,
         query_tokens=build.plain(cfg.ppo.query_tokens) if cfg.ppo.query_tokens is not None else None,

@@ -71,11 +71,12 @@ def _ppo(c: Config) -> None:
     if ppo["export_ema"] and ppo["ema_beta"] is None:
         raise ConfigError("ppo.export_ema=true needs an average to export: set ppo.ema_beta, such as 0.992.")
     ranks = ranks_per_node(c) * int(c["hw"]["num_nodes"])
-    if ppo["num_rollouts"] % ranks:
-        nearest = -(-ppo["num_rollouts"] // ranks) * ranks
+    together = ranks * ppo["answers_per_prompt"]  # all answers to a prompt are sampled by one rank
+    if ppo["num_rollouts"] % together:
+        nearest = -(-ppo["num_rollouts"] // together) * together
         raise ConfigError(
-            f"ppo.num_rollouts={ppo['num_rollouts']} cannot be shared by the {ranks} ranks of hw={c['hw']['name']}. Use "
-            f"ppo.num_rollouts={nearest}."
+            f"ppo.num_rollouts={ppo['num_rollouts']} cannot be shared by the {ranks} ranks of hw={c['hw']['name']}, with "
+            f"ppo.answers_per_prompt={ppo['answers_per_prompt']}. Use ppo.num_rollouts={nearest}."
         )
 
 

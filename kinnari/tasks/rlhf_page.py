@@ -103,7 +103,8 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> Figures:
 def _sides(told: Mapping[str, Any]) -> Figures:
     names = {"reward": "mean score", "response_tokens": "tokens of an answer", "eos_rate": "answers that end by themselves"}
     rows = [(label, _number(told[f"{key}_before"]), _number(told[f"{key}_after"])) for key, label in names.items()]
-    return Figures("Greedy answers to held-out prompts", ("", "SFT", "PPO"), rows)
+    how = "Greedy answers" if told["temperature"] is None else f"Answers sampled at temperature {told['temperature']:g}"
+    return Figures(f"{how} to held-out prompts", ("", "SFT", "PPO"), rows)
 
 
 def _judge(told: Mapping[str, Any]) -> Figures:

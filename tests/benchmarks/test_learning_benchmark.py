@@ -23,7 +23,9 @@ def learning():
 def left_behind(folder: Path, scores: list[list[float]], before: float, after: float) -> None:
     """What task=ppo writes: a line for each answer, iteration by iteration, and its result."""
     folder.mkdir(parents=True)
-    rows = [{"iteration": i, "score": s, "kl": i / 2, "tokens": 10 - i} for i, part in enumerate(scores) for s in part]
+    rows = [
+        {"iteration": i, "record_id": f"r:{s}", "score": s, "kl": i / 2, "tokens": 10 - i} for i, part in enumerate(scores) for s in part
+    ]
     (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = {"reward_before": before, "reward_after": after, "reward_gain_se": 0.25, "reward_sign_p": 0.01}
     (folder / "result.json").write_text(json.dumps({"status": "done", "seconds": 60.0, **{f"ppo/{k}": v for k, v in told.items()}}))
@@ -33,12 +35,20 @@ def test_a_run_and_a_chain_are_read_alike(learning, tmp_path):
     left_behind(tmp_path / "rule-1", [[0.0, 1.0], [1.0, 3.0]], 0.5, 1.5)
     left_behind(tmp_path / "stages" / "ppo-01", [[0.0, 1.0], [1.0, 3.0]], 0.5, 1.5)
     (tmp_path / "model-1").mkdir()
+    sampled = {"reward_sft": 0.25, "reward_ppo": 0.75, "reward_gain_se": 0.125, "reward_sign_p": 0.02}
     stage = {"name": "ppo", "folder": str(tmp_path / "stages" / "ppo-01")}
-    (tmp_path / "model-1" / "result.json").write_text(json.dumps({"status": "done", "stages": [stage]}))
+    (tmp_path / "model-1" / "result.json").write_text(json.dumps({"status": "done", "stages": [stage], **sampled}))
 
     run, chain = (learning.read(tmp_path, task, 1) for task in ("rule", "model"))
     assert run.score == [0.5, 2.0] and run.error == [0.5, 1.0] and run.kl == [0.0, 0.5] and run.tokens == [10, 9]
-    assert (chain.score, chain.before, chain.gain_se) == (run.score, 0.5, 0.25)
+    assert chain.score == run.score and run.held_out == {"greedy": learning.Gain(0.5, 1.5, 0.25, 0.01)}
+    assert chain.held_out == run.held_out | {"sampled": learning.Gain(0.25, 0.75, 0.125, 0.02)}
+    assert learning.table([chain]).splitlines()[-1].startswith("| **model** | 1 seeds | sampled | 0.250 | 0.750 | +0.500 ± 0.125 |")
+
+
+def test_answers_to_one_prompt_count_once_in_an_error(learning):
+    rows = [{"record_id": name, "score": score} for name, scores in {"a": (0.0, 1.0), "b": (1.0, 4.0)}.items() for score in scores]
+    assert learning.standard_error(rows) == 1.0  # means 0.5 and 2.5
 
 
 def test_the_error_of_a_task_is_that_of_its_seeds(learning, tmp_path):
@@ -51,7 +61,7 @@ def test_the_error_of_a_task_is_that_of_its_seeds(learning, tmp_path):
     assert learning.summary(runs[:1])["gain_se"] == 0.25  # of its prompts
     lines = learning.table(runs).splitlines()
     assert len(lines) == 2 + 3 + 1 and len({line.count("|") for line in lines}) == 1
-    assert "| **rule** | 3 seeds | 0.500 | 1.500 | +1.000 ± 0.289 |" in lines[-1]
+    assert "| **rule** | 3 seeds | greedy | 0.500 | 1.500 | +1.000 ± 0.289 |" in lines[-1]
 
 
 def test_what_is_done_is_not_done_again(learning, tmp_path, monkeypatch):

@@ -36,7 +36,8 @@ def test_ranks_have_shares_of_the_same_iteration():
 
 def prompts_of(**options) -> PromptDataModule:
     source = Fake(name="a rather long name of a source", count=30)
-    data = PromptDataModule({"a": source}, byte_tokenizer(), chatml(), max_length=256, held_out_fraction=0.2, num_rollouts=4, **options)
+    sizes = {"max_length": 256, "held_out_fraction": 0.2, "prompts_per_iteration": 4}
+    data = PromptDataModule({"a": source}, byte_tokenizer(), chatml(), **sizes, **options)
     data.setup()
     return data
 
@@ -102,7 +103,7 @@ class Given(Fake):
 
 def asking(*turns: tuple[str, ...], **options) -> PromptDataModule:
     data = PromptDataModule({"a": Given(name="a", count=0, turns=turns)}, byte_tokenizer(), chatml(), max_length=256,
-                            held_out_fraction=None, held_out_most=0, num_rollouts=2, **options)  # fmt: skip
+                            held_out_fraction=None, held_out_most=0, prompts_per_iteration=2, **options)  # fmt: skip
     data.setup()
     return data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def test_with_unchanged_weights_the_ratio_is_1_and_the_kl_0(architecture, tuning
 @pytest.mark.parametrize("model", ["xglm7b", "pangu350m", "glm335m", "gemma2_2b"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_dropout_soft_caps_and_prefix_masks_change_nothing_of_that(model, checkpointing):
-    words = [f"model={model}", "debug=shrunk", "strategy=lora", f"strategy.tuning.gradient_checkpointing={str(checkpointing).lower()}"]
+    words = [f"model={model}", "model.shrunk=true", "model.max_length=256", "strategy=lora",
+             f"strategy.tuning.gradient_checkpointing={str(checkpointing).lower()}"]  # fmt: skip
     result = run(ppo, [*PPO, *words])
 
     assert result["curves"]["kl"][0] == pytest.approx(0, abs=1e-6)
@@ -109,6 +111,22 @@ def test_a_rule_that_can_be_learnt_is_learnt(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["iteration"] for row in rows] == [i for i in range(10) for _ in range(32)]
     assert {"prompt", "answer", "score", "reward", "kl"} <= rows[0].keys()
+
+
+def test_answers_to_one_prompt_are_learnt_from_together_and_resumed(tmp_path):
+    more = ["ppo.answers_per_prompt=4", "ppo.baseline=others", "checkpoint.every_n_steps=4", "checkpoint.keep=9", "batch.micro_size=4"]
+    words = [*PPO, RUNS["causal"], "strategy=lora", *more]
+    whole = run(ppo, words, str(tmp_path / "whole"))
+
+    assert whole["curves"]["first_ratio_error"][0] < 1e-5 and whole["curves"]["kl"][0] == pytest.approx(0, abs=1e-6)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = Counter((row["iteration"], row["record_id"]) for row in rows)
+    assert sorted(asked.values()) == [4, 4, 4, 4]
+    of_one = [row["reward"] for row in rows if (row["iteration"], row["record_id"]) == next(iter(asked))]
+    assert sum(of_one) == pytest.approx(0, abs=1e-6) and len({row["answer"] for row in rows}) > 4
+
+    again = run(ppo, [*words, f"checkpoint.resume={tmp_path}/whole/checkpoints/step_00000004.ckpt"], str(tmp_path / "again"))
+    assert numbers(again) == numbers(whole)
 
 
 def test_an_interrupted_run_reports_nothing_from_after_its_training(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kinnari.errors import ConfigError
 from kinnari.functional.running_moments import RunningMoments
 from kinnari.rollouts.advantages import set_advantages, set_rewards
 from kinnari.rollouts.rollout import Rollout
@@ -32,6 +33,17 @@ def test_rewards_by_hand_clip_baseline_and_penalty():
     assert rewards(rollouts(3.0, -40.0)) == [3.0, -10.0]
     assert rewards(rollouts(3.0, 1.0), baselines=[1.0, 4.0]) == [2.0, -3.0]
     assert rewards(rollouts(3.0, finished=False), missing_eos_penalty=1.0) == [2.0]
+
+
+def test_answers_to_one_prompt_are_measured_against_the_others():
+    made = rollouts(3.0, 1.0, 2.0, 10.0, 10.0, 4.0)  # 3 - (1 + 2) / 2, ...; 10 - (10 + 4) / 2, ...
+    assert rewards(made, baseline="others", answers_per_prompt=3, num_rollouts=6) == pytest.approx([1.5, -1.5, 0.0, 3.0, 3.0, -6.0])
+    cut = [*rollouts(3.0), *rollouts(3.0, finished=False)]
+    assert rewards(cut, baseline="others", answers_per_prompt=2, missing_eos_penalty=1.0) == [1.0, -1.0]
+    with pytest.raises(ConfigError, match="answers_per_prompt to 2 or more"):
+        PPOSettings(baseline="others")
+    with pytest.raises(ConfigError, match=r"multiple of ppo\.answers_per_prompt"):
+        PPOSettings(num_rollouts=8, answers_per_prompt=3)
 
 
 def test_scaling_by_the_running_or_the_first_deviation():

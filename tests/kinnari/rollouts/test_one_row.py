@@ -38,14 +38,26 @@ def test_equal_prompts_share_all_but_the_token_that_predicts_the_answer():
     assert row.branches.tolist() == [[0, 0, 1, 1, 1, 2, 2, 0]] and row.pairs.tolist() == [[0] * 7 + [-1]]
 
 
+def test_each_prompt_is_shared_by_its_answers_by_hand():
+    ids, mask, targets = batch([([5, 9, 17], [60, 11]), ([5, 9, 17], [61]), ([5, 8, 7, 18], [62]), ([5, 8, 7, 18], [63])])
+    row = in_one_row(ids, mask, targets, 8)
+
+    assert row.input_ids[0].tolist() == [5, 9, 17, 60, 11, 17, 61, 5, 8, 7, 18, 62, 18, 63, 5, 5]
+    assert row.position_ids[0, :14].tolist() == [0, 1, 2, 3, 4, 2, 3, 0, 1, 2, 3, 4, 3, 4]
+    assert row.pairs[0].tolist() == [0] * 7 + [1] * 7 + [-1] * 2
+    assert row.branches[0, :14].tolist() == [0, 0, 1, 1, 1, 2, 2, 0, 0, 0, 3, 3, 4, 4]
+    assert shared_mask(row)[0, 0, 12].nonzero().squeeze(1).tolist() == [7, 8, 9, 12]
+
+
 def test_long_answers_to_short_prompts_stay_in_rows_of_their_own():
     assert in_one_row(*batch([([5], [60] * 40), ([6], [61] * 40)]), 8) is None
 
 
 tokens = st.lists(st.integers(1, 3), min_size=1, max_size=9)
+repeated = st.tuples(tokens, st.lists(tokens, min_size=1, max_size=3)).map(lambda part: [(part[0], answer) for answer in part[1]])
 
 
-@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=5))
+@given(st.lists(repeated, min_size=1, max_size=4).map(lambda parts: [pair for part in parts for pair in part]))
 @settings(deadline=None)
 def test_every_token_keeps_its_position_sees_what_stood_before_it_and_predicts_alone(pairs):
     ids, mask, targets = batch(pairs)
@@ -65,17 +77,20 @@ def test_every_token_keeps_its_position_sees_what_stood_before_it_and_predicts_a
             assert seen[place].nonzero().squeeze(1).tolist() == sorted(places[: t + 1].tolist())
 
 
+@pytest.mark.parametrize("layout", ["all", "prompts"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", sorted(METHODS))
-def test_one_row_equals_separate_rows(family, attention, monkeypatch):
+def test_one_row_equals_separate_rows(family, attention, layout, monkeypatch):
     monkeypatch.setitem(FAMILIES, family, {key: value for key, value in FAMILIES[family].items() if "sliding_window" not in key})
     model = toy(family, attention)
     if not can_share(model.config, METHODS[family], 12):
         assert family == "glm_chinese"  # it reads questions in both directions
         return
-    ids, mask, targets = batch(PAIRS)
+    pairs = PAIRS if layout == "all" else [(prompt, answer) for prompt, first in PAIRS for answer in (first, [7, 7], [6])]
+    ids, mask, targets = batch(pairs)
     row = in_one_row(ids, mask, targets, 10**6)
+    assert int(row.pairs.max()) == (0 if layout == "all" else 2)
     with torch.no_grad():
-        alone = [model(input_ids=torch.tensor([p + a]), use_cache=False).logits[0, :, 5] for p, a in PAIRS]
+        alone = [model(input_ids=torch.tensor([p + a]), use_cache=False).logits[0, :, 5] for p, a in pairs]
         found = row.separate(model(**shared_inputs(row, attention, torch.float32), use_cache=False).logits[..., 5])
     torch.testing.assert_close(found[mask != 0], torch.cat(alone), atol=1e-5, rtol=1e-5)

@@ -17,6 +17,7 @@ STAGES = [
     )
 ]
 TOLD = {
+    "temperature": None,
     "win_rate": 0.75, "wins": 1, "ties": 1, "losses": 0, "prompts": 2, "judge_win_rate": None,
     "reward_before": 0.5, "reward_after": 1.0, "response_tokens_before": 8.0, "response_tokens_after": 9.0, "eos_rate_before": 0.0,
     "eos_rate_after": 1.0, "reward_gain": 0.25, "reward_gain_low": 0.0, "reward_gain_high": 0.5, "reward_sign_p": 1.0,
@@ -74,6 +75,12 @@ def test_a_curve_spans_its_box_and_one_point_is_no_curve():
     html = page(STAGES, RESULTS)
     lines = re.findall(r'points="([^"]*)"', html)
     assert lines == ["8.0,112.0 130.0,8.0 252.0,60.0", "8.0,112.0 252.0,8.0"]
+
+
+def test_the_page_says_how_the_answers_were_made():
+    assert "Greedy answers to held-out prompts" in page(STAGES, RESULTS)
+    sampled = page(STAGES, RESULTS | {"evaluation": TOLD | {"temperature": 0.7}})
+    assert "Answers sampled at temperature 0.7 to held-out prompts" in sampled and "Greedy" not in sampled.split("<h2>")[1]
 
 
 def test_a_judges_count_is_shown_where_one_was_asked():
