@@ -189,6 +189,8 @@ def _tried(request: PlanRequest, asked: Estimate, changes: Sequence[Change], est
     words = [word for change in changes for word in change.words]
     if max(size, 1) != request.micro_size:
         words.append(f"batch.micro_size={max(size, 1)}")
+    if not words:  # nothing was changed: a paged optimizer fills a device to the last byte
+        return None
     words = list({word.partition("=")[0]: word for word in words}.values())  # a later word about a setting takes the earlier one's place
     slowdown = _time(estimate, changed) / _time(asked, request)
     cost = max(1.0, slowdown) * changed.hardware.world_size / request.hardware.world_size

@@ -77,6 +77,9 @@ def shapes_of(spec: ModelSpec, freezing: Freezing | None = None) -> Shapes:
     config, tied = _config(spec)
     config = copy.deepcopy(config)
     config._attn_implementation = _attention(config, spec)
+    if spec.add_tokens:  # at most; some families have rows to spare
+        text = config.get_text_config(decoder=True)
+        text.vocab_size += len(spec.add_tokens)
     depths = _depths(config)
     frozen = 0
     if freezing is not None and freezing.fraction:

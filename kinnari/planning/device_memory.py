@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from kinnari.planning.request import GIB, Hardware
 
 CONTEXT_GIB = 0.5
-"""Kernels and context of one process with lazily loaded modules (CUDA 11.7 and later), as nvidia-smi shows it before the first tensor."""
+"""Context and kernels of one process with lazily loaded modules (CUDA 11.7 and later): about 400 MB before the first tensor
+(github.com/pytorch/pytorch/issues/109888), 426 MiB with torch 2.10 and CUDA 13 on an RTX 6000 Ada
+(github.com/unslothai/unsloth-zoo/pull/1053), and some for the kernels of a step."""
 WORKSPACE_GIB = 8.125 / 1024
 """cuBLAS keeps 8 MiB and a bit for each handle (torch's notes on CUDA, CUBLAS_WORKSPACE_CONFIG :4096:2:16:8)."""
 NCCL_GIB = 0.25
-"""Channels and proxies of one communicator."""
+"""Channels and proxies of one communicator. An assumption: it grows with channels and peers, and no published figure was found."""
 SLACK = 0.05
 """Of what is made and freed in a step: rounding to blocks of 512 bytes and 2 MiB, and holes. GMLake (ASPLOS 2024, arXiv:2401.08156)
 measures holes of under 10 % for plain training and up to 30 % for recomputation and offloading together."""

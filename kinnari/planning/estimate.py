@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from kinnari.models.shared_prefix import can_share, cost, lay_out
 from kinnari.planning import seconds, sharding
 from kinnari.planning.blueprint import Making, shapes_of
 from kinnari.planning.device_memory import around
@@ -33,7 +34,7 @@ def estimate(request: PlanRequest) -> Estimate:
 
         return estimate_ppo(request)
     traced = trained(request, training_step(request))
-    held = sharding.held(request, traced.sizes, is_lora(request))
+    held = sharding.held(request, traced.sizes, is_lora(request), micro_batches(request) > 1)
     memory = peak(request, traced, held)
     flops, tokens = _flops(request, traced), tokens_of_step(request)
     sent = seconds.communication(request, traced.sizes, micro_batches(request))
@@ -109,7 +110,22 @@ def training_step(request: PlanRequest, work: Work | None = None, **changes: Any
         gpu=request.hardware.accelerator == "gpu",
         flash=request.hardware.flash_attention,
     )
+    if request.task == "reward":
+        step = _with_shared_prompts(request, step)
     return replace(step, **changes)
+
+
+def _with_shared_prompts(request: PlanRequest, step: Step) -> Step:
+    """The pairs laid out as `kinnari.models.shared_prefix` does, where that is exact and pays."""
+    pairs, config = request.rows.pairs, shapes_of(request.spec).config
+    config._attn_implementation = config._attn_implementation or "sdpa"  # what transformers takes where nothing is said
+    if pairs is None or not request.share_prompts or not can_share(config, request.spec.packing, step.width):
+        return step
+    size = config.get_text_config(decoder=True).hidden_size
+    layout = lay_out(pairs, size)
+    if layout.cost(size) >= step.rows * cost(step.width, size):
+        return step
+    return replace(step, rows=max(layout.rows) + 1, width=layout.width, shared=True)
 
 
 def _round_up(width: int) -> int:
@@ -136,15 +152,21 @@ def peak(request: PlanRequest, traced: Traced, held: Held, beside: Mapping[str, 
 
 def moment_of(request: PlanRequest, kinds: Mapping[str, float], held: Held, part: str) -> dict[str, float]:
     """Bytes by component at the highest moment of one part of a step, from what a module that is whole keeps there."""
+    place = sharding.place_of(part)
     moment = {kind: value for kind, value in kinds.items() if kind not in ("weights", "adapters", "gradients")}
-    sharded = request.parallel.name in SHARDED
     moment |= {"weights": held.weights, "adapters": held.adapters, "masters": held.masters, "optimizer": held.optimizer}
-    moment["gradients"] = held.gradients if sharded else kinds.get("gradients", 0.0)
-    if part != "end":
-        moment |= {"gathered": held.gathered, "communication": held.communication}
-    else:
+    moment["gradients"] = _gradients(request, kinds.get("gradients", 0.0), held, place)
+    moment |= {"gathered": held.gathered.get(place, 0.0), "communication": held.communication.get(place, 0.0)}
+    if place == "step":
         moment["temporaries"] = moment.get("temporaries", 0.0) + held.step
     return moment
+
+
+def _gradients(request: PlanRequest, computed: float, held: Held, place: sharding.Place) -> float:
+    """What lies there of gradients, of which a whole module would have `computed` bytes by now."""
+    if request.parallel.name not in SHARDED:
+        return computed
+    return held.gradients if held.always or place == "step" else held.share * computed
 
 
 def finished(request: PlanRequest, moment: Mapping[str, float]) -> dict[str, float]:
@@ -190,6 +212,9 @@ def _traced_tokens(step: Step, seq2seq: bool) -> float:
 def _flops(request: PlanRequest, traced: Traced) -> float:
     """Of all devices in a step: those of the traced rows, in proportion to real tokens."""
     step = training_step(request)
+    if step.shared:
+        computed = sum(request.rows.pairs or ()) * step.micro_batches
+        return traced.flops * request.global_size * (request.rows.pair_mean or 0.0) / computed
     return traced.flops * tokens_of_step(request) / _traced_tokens(step, request.spec.architecture == "seq2seq")
 
 
@@ -202,7 +227,7 @@ def seconds_of(request: PlanRequest, traced: Traced, flops: float, sent: seconds
     if computed is None:
         return None
     link = seconds.link_bytes_s(hardware)
-    return max(computed, sent.hidden / link) + sent.waited / link + seconds.stepping(request, traced.sizes, held.host)
+    return max(computed, sent.hidden / link) + sent.waited / link + seconds.stepping(request, traced.sizes, micro_batches(request))
 
 
 def block_count(request: PlanRequest) -> int:

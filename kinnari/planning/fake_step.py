@@ -20,6 +20,7 @@ from kinnari.models.dropout import train_without_dropout
 from kinnari.models.head import base_model_of, read_answers
 from kinnari.models.packing import packed_inputs
 from kinnari.models.scalar_head import ScalarHead
+from kinnari.models.shared_prefix import SharedRows, shared_inputs
 from kinnari.models.spec import ModelSpec
 from kinnari.planning.blueprint import Blueprint
 from kinnari.planning.fake_module import make_fake, scales_in
@@ -40,6 +41,7 @@ class Step:
         target_width: of the decoder's rows, for seq2seq.
         targets: positions with a target in the micro-batch.
         packed: rows hold several records.
+        shared: rows hold pairs, what they begin with once, under a mask of their own.
         micro_batches: 1, or 2 for a step that accumulates more than one: from the second on gradients are there already.
         autocast: dtype of mixed precision; None for none.
         chunked_loss: as in the run.
@@ -54,6 +56,7 @@ class Step:
     target_width: int
     targets: int
     packed: bool = False
+    shared: bool = False
     micro_batches: int = 1
     autocast: torch.dtype | None = None
     chunked_loss: bool = True
@@ -185,6 +188,9 @@ def _inputs(model: Any, spec: ModelSpec, step: Step) -> tuple[dict[str, Any], Te
         labels = torch.zeros((step.rows, step.target_width), dtype=torch.int64)
         return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": torch.zeros_like(labels)}, labels
     labels = torch.zeros_like(ids)
+    if step.shared:
+        rows = SharedRows(ids, torch.zeros_like(ids), torch.zeros_like(ids), torch.zeros_like(ids), ids)
+        return shared_inputs(rows, str(model.config._attn_implementation), model.dtype), labels
     if step.packed:
         laid: dict[str, Any] = packed_inputs(torch.zeros_like(ids), mask, spec.packing, model.config._attn_implementation, model.dtype)
         laid.pop("use_cache")

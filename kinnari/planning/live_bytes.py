@@ -69,7 +69,7 @@ class LiveBytes(TorchDispatchMode):
     """Counts every storage from the operation that makes it to its last reference.
 
     Args:
-        rows_with_target: what `nonzero` finds among the targets; None computes it, as for real tensors. Fake ones have no values.
+        rows_with_target: what `nonzero` finds among the targets, for fake tensors, which have no values; None for real ones.
 
     Attributes:
         now: kind -> bytes that live now.
@@ -97,6 +97,23 @@ class LiveBytes(TorchDispatchMode):
         """Highest total of all parts."""
         return max(self._highest.values())
 
+    def __enter__(self) -> LiveBytes:
+        # FSDP2 (torch 2.13) lets go of gathered weights by resizing their storage to nothing, which no dispatch mode sees
+        resize, sized = torch.UntypedStorage.resize_, self._resized
+
+        def resized(storage: Any, size: int) -> Any:
+            out = resize(storage, size)
+            sized(storage)
+            return out
+
+        self._resize = resize
+        torch.UntypedStorage.resize_ = resized  # type: ignore[method-assign,assignment]
+        return super().__enter__()
+
+    def __exit__(self, *problem: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        super().__exit__(*problem)
+
     def hold(self, module: nn.Module, kind_of: Callable[[str], str], *, trained_alone: bool = False) -> None:
         """Count the parameters and buffers of `module`; gradients are told apart from now on.
 
@@ -106,7 +123,7 @@ class LiveBytes(TorchDispatchMode):
         """
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             if trained_alone and not tensor.requires_grad:
-                self._kinds[tensor.untyped_storage()] = [0, kind_of(name)]
+                self._kinds[_local(tensor).untyped_storage()] = [0, kind_of(name)]
             else:
                 self.count(tensor, kind_of(name))
         for parameter in module.parameters():
@@ -115,10 +132,12 @@ class LiveBytes(TorchDispatchMode):
 
     def count(self, tensor: Tensor, kind: str) -> None:
         """Count a storage that was made outside, or call one that is counted something else."""
-        storage = tensor.untyped_storage()
+        storage = _local(tensor).untyped_storage()
         entry = self._kinds.get(storage)
         if entry is None:
-            entry = [storage.nbytes(), kind]
+            # beside real tensors those of the meta device and fake ones (DTensor asks them for shapes) hold nothing
+            is_held = storage.device.type != "meta" or self.rows_with_target is not None
+            entry = [storage.nbytes() if is_held else 0, kind]
             self._kinds[storage] = entry
             weakref.finalize(storage, self._freed, entry)
             self._total += entry[0]
@@ -149,6 +168,8 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if any(_is_sharded(kind) for kind in types):
+            return NotImplemented  # comes again, as operations on this rank's part
         out = self._places(args[0]) if func is _ATEN.nonzero.default and self.rows_with_target is not None else func(*args, **kwargs)
         if func._overloadpacket in flop_registry:
             self.add_flops(flop_registry[func._overloadpacket](*args, **kwargs, out_val=out))
@@ -157,7 +178,7 @@ class LiveBytes(TorchDispatchMode):
             self.add_flops(flops)
             self.for_a_moment(between)
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self._kinds:
+            if isinstance(tensor, Tensor) and _local(tensor).untyped_storage() not in self._kinds:
                 self.count(tensor, self._kind_of_new(func, args))
         return out
 
@@ -191,3 +212,23 @@ class LiveBytes(TorchDispatchMode):
     def _freed(self, entry: list[Any]) -> None:
         self._total -= entry[0]
         self.now[entry[1]] -= entry[0]
+        entry[0] = 0
+
+    def _resized(self, storage: Any) -> None:
+        entry = self._kinds.get(storage)
+        if entry is None:
+            return
+        size = storage.nbytes()
+        self._total += size - entry[0]
+        self.now[entry[1]] += size - entry[0]
+        entry[0] = size
+        self._note()
+
+
+def _is_sharded(kind: type) -> bool:
+    return kind.__name__ == "DTensor"  # by name: most runs never import it
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this rank has."""
+    return tensor._local_tensor if _is_sharded(type(tensor)) else tensor  # type: ignore[attr-defined]

@@ -70,7 +70,7 @@ def estimate_ppo(request: PlanRequest) -> Estimate:
 def _parts(request: PlanRequest) -> _Parts:
     lora, sharded = is_lora(request), request.parallel.name in SHARDED
     policy = trained(request, _learning_step(request))
-    held = sharding.held(request, policy.sizes, lora)
+    held = sharding.held(request, policy.sizes, lora, micro_batches(request) > 1)
     own = held.adapters if lora else held.weights
     average = 0.0
     if request.ppo.ema_beta is not None:

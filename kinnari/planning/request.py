@@ -34,7 +34,8 @@ class Hardware:
         memory_gib: of one device. None: nothing is said about whether it fits.
         peak_tflops: dense, in the precision of the run; None: no time is told.
         bandwidth_gb_s: memory of one device.
-        interconnect_gb_s: between the devices of a node, each way; None: that of a PCIe 3 slot (`planning.time.PCIE_GB_S`).
+        interconnect_gb_s: between the devices of a node, each way, as published; None: that of the link to the host.
+        host_gb_s: between a device and host memory, each way, as published; None: that of a PCIe 3 slot (`planning.seconds.PCIE_GB_S`).
         network_gb_s: between nodes, each way, of one device; None: that of a 100 Gb/s card shared by a node's devices.
         watts: of one device.
         flash_attention: whether the device has torch's flash kernel (Ampere and later); else its memory-efficient one.
@@ -49,6 +50,7 @@ class Hardware:
     peak_tflops: float | None = None
     bandwidth_gb_s: float | None = None
     interconnect_gb_s: float | None = None
+    host_gb_s: float | None = None
     network_gb_s: float | None = None
     watts: float | None = None
     flash_attention: bool = False
@@ -104,6 +106,9 @@ class RowTokens:
         packed: several records to a row; then rows are full.
         target_width: of the decoder's row (seq2seq); None takes `width`.
         records: of one epoch; None: no epoch is told.
+        pairs: task=reward: tokens of each pair of the widest micro-batch, what its two rows begin with counted once; None: not known,
+            and they stand in rows of their own.
+        pair_mean: of all pairs, counted so.
     """
 
     width: int
@@ -112,6 +117,8 @@ class RowTokens:
     packed: bool = False
     target_width: int | None = None
     records: int | None = None
+    pairs: tuple[int, ...] | None = None
+    pair_mean: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +138,7 @@ class PlanRequest:
         chunked_loss: the loss without full logits.
         task: sft, reward or ppo.
         freezing: of task=reward.
+        share_prompts: of task=reward: what a pair begins with is computed once, where the family can.
         ppo: of task=ppo.
         reward_spec: the backbone that scores answers in task=ppo; None: a rule or an endpoint does.
     """
@@ -147,6 +155,7 @@ class PlanRequest:
     chunked_loss: bool = True
     task: Literal["sft", "reward", "ppo"] = "sft"
     freezing: Freezing = field(default_factory=Freezing)
+    share_prompts: bool = True
     ppo: PPOSettings = field(default_factory=PPOSettings)
     reward_spec: ModelSpec | None = None
 

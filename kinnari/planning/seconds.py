@@ -21,8 +21,13 @@ BANDWIDTH_EFFICIENCY = 0.6
 SECONDS_A_BLOCK = 0.039 / 32
 """Python's time for a block and a token while answering: 25.5 tokens/s of LLaMA-7B with its 32 blocks on A100 without compilation
 ("Accelerating generative AI with PyTorch II: GPT, fast", 2023)."""
-PCIE_GB_S = 12.0
-"""What is left of the 15.75 GB/s of 16 PCIe 3 lanes."""
+PCIE_GB_S = 15.75
+"""16 lanes of PCIe 3, each way."""
+LINK_EFFICIENCY = 0.8
+"""Share of a link's published bandwidth that large transfers reach: about 12 of 15.75 GB/s over PCIe 3. An assumption for the others."""
+HOST_ADAM_S = 0.5e-9
+"""Seconds of torch's fused AdamW on the processors of one machine, for each number: 0.49 s of 10^9 on two cores, measured. More cores are
+faster until the memory of the host is the limit (28 bytes a number), so this is an upper figure for servers."""
 NETWORK_GB_S = 12.5
 """100 Gb/s, shared by the devices of a node."""
 
@@ -34,7 +39,7 @@ def efficiency(hardware: Hardware) -> float:
 
 def link_bytes_s(hardware: Hardware) -> float:
     """Bytes a second that one device sends to its peers, over the slowest link of a ring."""
-    inside = 1e9 * (hardware.interconnect_gb_s or PCIE_GB_S)
+    inside = 1e9 * LINK_EFFICIENCY * (hardware.interconnect_gb_s or hardware.host_gb_s or PCIE_GB_S)
     if hardware.nodes == 1:
         return inside
     return min(inside, 1e9 * (hardware.network_gb_s or NETWORK_GB_S / hardware.devices))
@@ -84,13 +89,24 @@ def communication(request: PlanRequest, sizes: Sizes, micro_batches: int) -> Com
     return Communication(0.0, gradients + share * compute * sizes.trainable)
 
 
-def stepping(request: PlanRequest, sizes: Sizes, host_bytes: float) -> float:
-    """Seconds of the optimizer: weights and state read and written, gradients read; over PCIe what lies in host memory."""
-    ranks = request.hardware.world_size if request.parallel.name not in ("single", "ddp") else 1
+def stepping(request: PlanRequest, sizes: Sizes, micro_batches: int) -> float:
+    """Seconds of the optimizer: weights and state read and written, gradients read.
+
+    Offloaded it works at the pace of the machine's processors, which its ranks share, and gradients come and weights go over the link to
+    the host; offloaded weights come for every forward and backward.
+    """
+    hardware = request.hardware
+    ranks = hardware.world_size if request.parallel.name not in ("single", "ddp") else 1
+    host = 1e9 * LINK_EFFICIENCY * (hardware.host_gb_s or PCIE_GB_S)
+    fetched = 0.0
+    if request.parallel.offload_parameters:
+        fetched = 2 * micro_batches * (sizes.frozen_bytes + sizes.trainable_bytes) / ranks / host
+    if request.parallel.offload_optimizer:
+        moved = 2 * COMPUTE_DTYPES[request.precision].itemsize * sizes.trainable / ranks
+        return fetched + HOST_ADAM_S * sizes.trainable / hardware.nodes + moved / host
     moved = (2 * 4 * sizes.trainable + 2 * sizes.optimizer_bytes + 4 * sizes.trainable) / ranks
-    bandwidth = 1e9 * (request.hardware.bandwidth_gb_s or 0.0)
-    seconds = moved / bandwidth if bandwidth else 0.0
-    return max(seconds, host_bytes and moved / (1e9 * PCIE_GB_S))
+    bandwidth = 1e9 * (hardware.bandwidth_gb_s or 0.0)
+    return fetched + (moved / bandwidth if bandwidth else 0.0)
 
 
 def answering(hardware: Hardware, held_bytes: float, cache_bytes: float, blocks: int, tokens: int, prefill_flops: float) -> float | None:

@@ -30,6 +30,8 @@ from kinnari.strategies.tuning import Tuning
 Numbers = Counter[tuple[str, ...]]
 _KEPT: dict[str, Traced] = {}
 _MOST_KEPT = 256
+SMALL_NUMBERS = 100_000
+"""`stage3_param_persistence_threshold` of deepspeed 0.19."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Sizes:
         largest_block: bytes of the largest block, what is trained in it among them.
         blocks_bytes: of all blocks together.
         largest_trainable: numbers of the largest trained parameter.
+        largest_parameter, largest_in_block: bytes of the largest parameter, and of the largest in a block.
+        packed_bytes, scale_bytes: of `frozen_bytes`, numbers of few bits and what stands beside them.
+        small_bytes: of parameters that ZeRO-3 gathers after each step, since they are small.
     """
 
     parameters: float
@@ -54,6 +59,11 @@ class Sizes:
     largest_block_trainable: float
     blocks_bytes: float
     largest_trainable: float
+    largest_parameter: float
+    largest_in_block: float
+    packed_bytes: float
+    scale_bytes: float
+    small_bytes: float
 
 
 @dataclass(frozen=True)
@@ -155,6 +165,11 @@ def _sizes(blueprint: Blueprint, optimizer: str, itemsize: int) -> Numbers:
         found["size", "parameters"] += count
         found["size", "trainable"] += count if trained else 0
         found["size", "trainable_bytes" if trained else "frozen_bytes"] += held
+        packed = parameter.numel() * parameter.element_size() if is_quantized_parameter(parameter) else 0
+        found["size", "packed_bytes"] += packed
+        found["size", "scale_bytes"] += held - packed if packed else 0
+        found["size", "small_bytes"] += held if count < SMALL_NUMBERS else 0
+        found["largest", "largest_parameter"] = max(found["largest", "largest_parameter"], held)
         if trained:
             found["size", "optimizer_bytes"] += optimizer_state(optimizer, tuple(parameter.shape), itemsize)
             found["largest", "largest_trainable"] = max(found["largest", "largest_trainable"], count)
@@ -162,6 +177,7 @@ def _sizes(blueprint: Blueprint, optimizer: str, itemsize: int) -> Numbers:
         held = sum(_bytes(parameter) for parameter in block.parameters())
         trained = sum(_bytes(parameter) for parameter in block.parameters() if parameter.requires_grad)
         found["size", "blocks_bytes"] += held
+        found["largest", "largest_in_block"] = max(found["largest", "largest_in_block"], *map(_bytes, block.parameters()))
         found["largest", "largest_block"] = max(found["largest", "largest_block"], held)
         found["largest", "largest_block_trainable"] = max(found["largest", "largest_block_trainable"], trained)
     return found

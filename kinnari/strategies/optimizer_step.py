@@ -100,6 +100,7 @@ class MicroBatchRunner:
                     module.manual_backward(totals[0] * (loss_factor(strategy) / max(1, batch["step_tokens"])))
                 sums[:2] += totals.detach().double()
                 self._totals.append((batch["record_ids"], totals.detach()))
+                del totals  # with the graph: bitsandbytes' 4-bit products keep gathered weights as long as it lives
         except torch.OutOfMemoryError:
             if loss_factor(strategy) != 1.0:
                 raise

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from kinnari.planning.live_bytes import LiveBytes
 from kinnari.strategies.throughput import GIB, forget_peak_memory, peak_memory_gib
 
-SHARDED = ("fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
+_STEP = "step "
 
 
 class Measured(Exception):
@@ -27,42 +27,44 @@ class Measured(Exception):
 class MeasuredMemory(pl.Callback):
     """Measures the first optimizer steps (task=ppo: iterations) of a run, writes `rank_N.json`, and ends the run.
 
-    On a CPU the bytes of live tensors, by what they are for, from a dispatch mode over the steps, and the resident memory above what
-    the process held without the model. Under sharding, whose tensors are views of others, resident memory alone. On a GPU what the
-    allocator counts.
+    On a CPU the bytes of live tensors, by what they are for, from a dispatch mode over the making of the strategy and the steps, and the
+    resident memory above what the process held without the model. On a GPU what the allocator counts.
 
     Args:
         folder: receives the file.
         steps: to measure.
-        parallel: name of the parallel strategy.
 
     Raises:
         Measured: in a process that does nothing else after it, after the last step; a rank ends with status 0 instead.
     """
 
-    def __init__(self, folder: str, steps: int, parallel: str) -> None:
-        self.folder, self.steps, self.parallel = Path(folder), steps, parallel
+    def __init__(self, folder: str, steps: int) -> None:
+        self.folder, self.steps = Path(folder), steps
         self.live: LiveBytes | None = None
         self.held: dict[str, float] = {}
         self.baseline_gib = 0.0
-        self._done = 0
+        self._done, self._is_counting = 0, False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.strategy.root_device.type == "cpu":  # before the strategy shards the module and makes its buffers
+            self.live = LiveBytes()
+            self.live.hold(pl_module, _kind)
+            self.live.enter("made", "weights")
+            self.live.__enter__()
+            self._is_counting = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.held = _held(pl_module)
         forget_peak_memory()
         self.baseline_gib = psutil.Process().memory_info().rss / GIB - sum(self.held.values())
-        if pl_module.device.type == "cpu" and self.parallel not in SHARDED:
-            self.live = LiveBytes()
-            self.live.hold(pl_module, _kind)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.live is not None:
-            self.live.enter(f"step {self._done}", "activations")
-            self.live.__enter__()
+            self.live.enter(f"{_STEP}{self._done}", "activations")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.live is not None:
-            self.live.__exit__(None, None, None)
+            self.live.enter("between", "activations")
         states = _states(trainer)
         if self.live is not None:
             for tensor in states:
@@ -70,12 +72,21 @@ class MeasuredMemory(pl.Callback):
         self._done += 1
         if self._done < self.steps:
             return
+        self._leave()
         self._write(trainer, pl_module, states)
         if "KINNARI_PARENT" in os.environ and trainer.world_size > 1:
             trainer.strategy.barrier()
             sys.stdout.flush()
             os._exit(0)
         raise Measured
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.live is not None and self._is_counting:
+            self._is_counting = False
+            self.live.__exit__(None, None, None)
 
     def _write(self, trainer: pl.Trainer, module: pl.LightningModule, states: list[Tensor]) -> None:
         found: dict[str, Any] = {"by": "the process", "components": self.held | {"optimizer": _gib(states)}}
@@ -87,7 +98,8 @@ class MeasuredMemory(pl.Callback):
             found["resident_gib"] = found["peak_gib"] = peak_memory_gib(module.device) - self.baseline_gib
         if self.live is not None:
             found["by"] = "live tensors"
-            highest = max(self.live.peaks.values(), key=lambda kinds: kinds.total())
+            steps = [kinds for part, kinds in self.live.peaks.items() if part.startswith(_STEP)]
+            highest = max(steps, key=lambda kinds: kinds.total())
             found["peak_gib"] = highest.total() / GIB
             found["components"] = {kind: count / GIB for kind, count in highest.items() if count > 0}
         self.folder.mkdir(parents=True, exist_ok=True)

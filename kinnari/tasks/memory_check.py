@@ -29,6 +29,7 @@ from kinnari.tasks.model_rules import is_placed
 from kinnari.tasks.plan_request import plan_request
 from kinnari.tasks.plan_tokens import DataTokens, of_plan
 from kinnari.tasks.small_models import is_small
+from kinnari.text.pair_batches import PairRecords
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,13 @@ class DoesNotFit(ConfigError):
     """A run that would end out of memory."""
 
 
-def check_memory(cfg: DictConfig, plan: Any = None) -> None:
+def check_memory(cfg: DictConfig, plan: Any = None, pairs: PairRecords | None = None) -> None:
     """Refuse a training run that cannot fit, unless `plan.enforce` is false.
 
     Args:
         cfg: of the run itself, resolved.
         plan: of its batches (`BatchPlan`), once its data has been read.
+        pairs: of task=reward, likewise.
 
     Raises:
         DoesNotFit: with the memory it needs, what there is, and the cheapest change that would do.
@@ -59,7 +61,7 @@ def check_memory(cfg: DictConfig, plan: Any = None) -> None:
         return
     try:
         parts = build.parts(cfg)
-        tokens = None if plan is None else of_plan(plan, cfg, task)
+        tokens = None if plan is None else of_plan(plan, cfg, task, pairs)
         _check(cfg, parts, task, tokens, memory)
     except DoesNotFit:
         raise
@@ -67,19 +69,19 @@ def check_memory(cfg: DictConfig, plan: Any = None) -> None:
         log.warning("the memory of this run could not be planned (%s: %s)", type(problem).__name__, str(problem).split("\n")[0])
 
 
-def before_training(cfg: DictConfig, plan: Any) -> None:
+def before_training(cfg: DictConfig, plan: Any, pairs: PairRecords | None = None) -> None:
     """What a training task does in its first process once its data is read: the check, and what callbacks=energy compares with.
 
     Raises:
         DoesNotFit: as `check_memory`.
     """
-    check_memory(cfg, plan)
+    check_memory(cfg, plan, pairs)
     if "energy" not in cfg.callbacks or cfg.task.name not in PLANNED:
         return
     task = PLANNED[cfg.task.name]
     try:
         parts = build.parts(cfg)
-        rows = of_plan(plan, cfg, task).rows(cfg.batch.micro_size, parts.world_size)
+        rows = of_plan(plan, cfg, task, pairs).rows(cfg.batch.micro_size, parts.world_size)
         request = plan_request(cfg, parts, rows, task)
         seconds = Estimator(None)(request).seconds_per_step
     except Exception as problem:  # as above

@@ -50,7 +50,7 @@ def read_pairs(cfg: DictConfig, parts: build.Parts, tokenizer: PreTrainedTokeniz
     )
     data.setup()
     if data.rank == 0:
-        before_training(cfg, data.plan)
+        before_training(cfg, data.plan, data.train_records)
     return data, planned_steps(cfg, data.plan.steps_per_epoch)
 
 

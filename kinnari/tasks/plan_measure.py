@@ -21,7 +21,6 @@ from kinnari.tasks.estimating import Estimator
 from kinnari.tasks.measured_memory import Measured
 from kinnari.tasks.plan_tokens import tokens_of
 from kinnari.tasks.ranks import run_ranks
-from kinnari.tasks.rules import parallel_name
 from kinnari.tasks.run import needs_ranks, save_config
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def measured_config(cfg: DictConfig, folder: Path, steps: int) -> DictConfig:
             frozen.task.samples = 0
         frozen.logger = {}
         target = "kinnari.tasks.measured_memory.MeasuredMemory"
-        frozen.callbacks = {"measured": {"_target_": target, "folder": str(folder), "steps": steps, "parallel": parallel_name(cfg)}}
+        frozen.callbacks = {"measured": {"_target_": target, "folder": str(folder), "steps": steps}}
     return OmegaConf.create(OmegaConf.to_container(frozen, resolve=True))  # type: ignore[return-value]
 
 

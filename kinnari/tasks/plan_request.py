@@ -67,6 +67,7 @@ def plan_request(cfg: DictConfig, parts: build.Parts, rows: RowTokens, task: str
             train_embeddings=cfg.reward.train_embeddings,
             checkpoint_frozen=cfg.reward.checkpoint_frozen,
         ),
+        share_prompts=cfg.reward.share_prompts,
         ppo=PPOSettings(**{k: v for k, v in build.plain(cfg.ppo).items() if k in PPOSettings.__dataclass_fields__}),
         reward_spec=_reward_spec(cfg, parts) if task == "ppo" else None,
     )
@@ -85,6 +86,7 @@ def hardware(cfg: DictConfig) -> Hardware:
         peak_tflops=hw["peak_tflops"],
         bandwidth_gb_s=hw["bandwidth_gb_s"],
         interconnect_gb_s=hw.get("interconnect_gb_s"),
+        host_gb_s=hw.get("host_gb_s"),
         network_gb_s=hw.get("network_gb_s"),
         watts=hw["watts"],
         flash_attention="flash_attention_2" in hw["attention"],

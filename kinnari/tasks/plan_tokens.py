@@ -24,6 +24,7 @@ from kinnari.planning.request import RowTokens
 from kinnari.preparation.pipeline import prepare, read_and_clean
 from kinnari.preparation.store import Store
 from kinnari.tasks import build
+from kinnari.text.pair_batches import PairRecords
 from kinnari.text.plan import BatchPlan
 
 SMALL_BYTES = 16 * 2**20  # of source files that are read to count their records
@@ -43,6 +44,7 @@ class DataTokens:
         told: one sentence on where the numbers come from.
         answer: task=ppo: most tokens of an answer, which stands behind each prompt.
         pairs: records are pairs of rows (task=reward).
+        shared: task=reward: tokens of each pair, its prompt once; None where pairs stand in rows of their own.
         steps: only the first optimizer steps count; None for an epoch.
     """
 
@@ -54,6 +56,7 @@ class DataTokens:
     told: str
     answer: int | None = None
     pairs: bool = False
+    shared: np.ndarray | None = None
     steps: int | None = None
 
     def rows(self, micro_size: int, world_size: int) -> RowTokens:
@@ -62,11 +65,13 @@ class DataTokens:
             target = self.widest if self.seq2seq else None
             return RowTokens(width=self.widest, packed=self.packed, records=self.records, target_width=target)
         lengths, trained, members = self.plan.lengths, self.plan.trained_counts, self._members()
+        known: dict[str, Any]
         if self.pairs:  # counts are of pairs, lengths of the longer row of each
             width = int(lengths[members].max())
-            return RowTokens(width=width, mean=float(lengths[members].mean()), records=len(members))
+            known = {} if self.shared is None else self._shared(members, micro_size, world_size)
+            return RowTokens(width=width, mean=float(lengths[members].mean()), records=len(members), **known)
         total = float(lengths[members].sum())
-        known: dict[str, Any] = {
+        known = {
             "mean": total / len(members),
             "trained_share": float(trained[members].sum()) / total,
             "records": len(members),
@@ -85,6 +90,12 @@ class DataTokens:
         if not self.packed:
             longest = int(lengths[members].max())
         return RowTokens(width=longest, packed=self.packed, **known)
+
+    def _shared(self, members: np.ndarray, micro_size: int, world_size: int) -> dict[str, Any]:
+        assert self.shared is not None
+        shared = self.shared
+        widest = max((np.concatenate(rows) for rows in self._batches(micro_size, world_size)), key=lambda rows: int(shared[rows].sum()))
+        return {"pairs": tuple(shared[widest].tolist()), "pair_mean": float(shared[members].mean())}
 
     def _members(self) -> np.ndarray:
         assert self.plan is not None
@@ -122,7 +133,7 @@ def tokens_of(cfg: DictConfig, parts: build.Parts, task: str) -> DataTokens:
     if at_hand and task == "reward" and small:  # pairs are not kept between runs: reading them again is what the run itself does
         data = build.preference_datamodule(cfg, build.tokenizer(cfg), 0, parts.world_size)
         data.setup()
-        return of_plan(data.plan, cfg, task)
+        return of_plan(data.plan, cfg, task, data.train_records)
     if at_hand and task != "reward":
         try:
             return of_plan(prepared_before(cfg, parts).plan, cfg, task)
@@ -136,13 +147,27 @@ def tokens_of(cfg: DictConfig, parts: build.Parts, task: str) -> DataTokens:
     return DataTokens(None, cfg.model.max_length, records, parts.packing == "packed" and task == "sft", _two_sided(cfg), told, answer)
 
 
-def of_plan(plan: BatchPlan, cfg: DictConfig, task: str) -> DataTokens:
-    """What a datamodule that is set up knows."""
+def of_plan(plan: BatchPlan, cfg: DictConfig, task: str, pairs: PairRecords | None = None) -> DataTokens:
+    """What a datamodule that is set up knows.
+
+    Args:
+        pairs: of task=reward.
+    """
     answer = _answer(cfg) if task == "ppo" else None
     packed = plan.packing == "packed" and task == "sft"
     what = "pairs, whose longer rows have" if task == "reward" else "records of"
     told = f"from {len(plan.lengths):,} prepared {what} {float(plan.lengths.mean()):.0f} tokens on average"
-    return DataTokens(plan, cfg.model.max_length, len(plan.order(0)), packed, _two_sided(cfg), told, answer, pairs=task == "reward")
+    return DataTokens(plan, cfg.model.max_length, len(plan.order(0)), packed, _two_sided(cfg), told, answer, pairs=task == "reward",
+                      shared=_shared_lengths(pairs, cfg))  # fmt: skip
+
+
+def _shared_lengths(pairs: PairRecords | None, cfg: DictConfig) -> np.ndarray | None:
+    """Tokens of each pair with its prompt once, [N] int64; answers that begin alike share more."""
+    if pairs is None or pairs.seq2seq or not cfg.reward.share_prompts:
+        return None
+    lengths = pairs.rows.lengths.reshape(-1, 2)
+    answers = np.add.reduceat(pairs.rows.flat_trained, pairs.rows.offsets[:-1], dtype=np.int64).reshape(-1, 2)
+    return lengths.sum(axis=1) - (lengths - answers).min(axis=1)
 
 
 def _two_sided(cfg: DictConfig) -> bool:

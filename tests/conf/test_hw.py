@@ -12,7 +12,7 @@ from kinnari.tasks.config_errors import groups
 PROFILES = groups()["hw"]
 KEYS = [
     "name", "accelerator", "devices", "num_nodes", "gpus_per_node", "cpus_per_gpu", "precision", "device", "memory_gib", "peak_tflops",
-    "bandwidth_gb_s", "watts", "bf16", "tf32", "attention",
+    "bandwidth_gb_s", "interconnect_gb_s", "host_gb_s", "watts", "bf16", "tf32", "attention",
 ]  # fmt: skip
 
 

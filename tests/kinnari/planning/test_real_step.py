@@ -20,6 +20,7 @@ IN_EVERY_RUN = (
     "packed",
     "seq2seq lora",
     "reward, frozen blocks recomputed",
+    "reward, prompts shared",
     "ppo, separate critic",
 )
 

@@ -49,9 +49,23 @@ def test_bytes_on_the_wire_by_hand(name, hidden, waited):
 
 def test_between_nodes_the_network_is_the_narrow_place():
     inside = replace(A100, devices=8, interconnect_gb_s=300)
-    assert seconds.link_bytes_s(inside) == 300e9
+    assert seconds.link_bytes_s(inside) == 300e9 * seconds.LINK_EFFICIENCY
     assert seconds.link_bytes_s(replace(inside, nodes=2)) == 12.5e9 / 8
-    assert seconds.link_bytes_s(replace(A100, devices=2)) == seconds.PCIE_GB_S * 1e9
+    assert seconds.link_bytes_s(replace(A100, devices=2)) == seconds.PCIE_GB_S * 1e9 * seconds.LINK_EFFICIENCY
+
+
+def test_offloading_waits_for_the_processors_and_for_the_link_to_the_host():
+    """Four ranks, 16 bits: gradients down and weights up, 2 + 2 bytes a number; stage 3's weights twice for each of 3 micro-batches."""
+    hardware = replace(A100, devices=4, host_gb_s=31.5)
+    optimizer, both = Parallel("deepspeed_zero2", offload_optimizer=True), Parallel("deepspeed_zero3", True, True)
+    on_device, offloaded, all_offloaded = (
+        seconds.stepping(request(tuning=Tuning(name="full"), parallel=parallel, hardware=hardware, precision="bf16-mixed"), sizes(2), 3)
+        for parallel in (Parallel("deepspeed_zero2"), optimizer, both)
+    )
+    link = 31.5e9 * seconds.LINK_EFFICIENCY
+    assert on_device == pytest.approx((8 + 16 + 4) * MODEL / 4 / 2039e9)
+    assert offloaded == pytest.approx(seconds.HOST_ADAM_S * MODEL + 4 * MODEL / 4 / link)
+    assert all_offloaded - offloaded == pytest.approx(2 * 3 * 2 * MODEL / 4 / link)
 
 
 def test_an_epoch_is_its_records_in_steps():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,12 @@ def test_an_encoder_decoder_has_two_rows_of_one_batch():
     # sources 9, 1, 5, 5 and targets 1, 9, 5, 5: no record has nine of both
     rows = tokens(plan_of([10, 10, 10, 10], [1, 9, 5, 5], micro_size=1), seq2seq=True).rows(1, 1)
     assert rows.width + (rows.target_width or 0) == 10
+
+
+def test_pairs_that_share_their_prompts_are_told_with_them_counted_once():
+    found = dataclasses.replace(tokens(plan_of([30, 50], [1, 1]), pairs=True), shared=np.array([40, 70]))
+    rows = found.rows(1, 1)
+    assert (rows.pairs, rows.pair_mean, rows.width) == ((70,), 55.0, 50)
 
 
 def test_pairs_have_the_width_of_their_longer_row():
