@@ -61,16 +61,17 @@ class ModelFlops:
 def model_flops(model: nn.Module, base: PreTrainedModel) -> ModelFlops:
     """Count the parameters of `model` (`base` inside PEFT, or itself) before a strategy partitions them.
 
-    A head tied to the input embedding counts as head. Packed 4-bit parameters count as the weights they hold.
+    A head tied to the input embedding counts as head, and an encoder has none. Packed 4-bit parameters count as the weights they hold.
     """
-    head = base.get_output_embeddings().weight
+    output = base.get_output_embeddings()
+    head = None if output is None else output.weight
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     body = [p for p in model.parameters() if p is not head and id(p) not in embeddings]
     return ModelFlops(
         body=sum(_numel(p) for p in body),
         trained_body=sum(_numel(p) for p in body if p.requires_grad),
-        head=head.numel(),
-        trained_head=head.requires_grad,
+        head=0 if head is None else head.numel(),
+        trained_head=head is not None and head.requires_grad,
         checkpointed=base.is_activation_checkpointing,
     )
 

@@ -27,6 +27,7 @@ from kinnari.preparation.fingerprints import digest
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.config_errors import groups
+from kinnari.tasks.toy import as_toy
 
 TASKS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "evaluation": "compare"}
 HASH_DIGITS = 16
@@ -107,7 +108,7 @@ def stage_config(common: DictConfig, name: str, *settings: Mapping[str, Any] | N
         OmegaConf.update(cfg, key, value, force_add=True)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     resolved.pop("rlhf")
-    return OmegaConf.create(resolved)
+    return as_toy(OmegaConf.create(resolved), alone=False)
 
 
 def _unresolved(node: Any) -> Any:

@@ -235,11 +235,12 @@ def settings_of(*words: str) -> PPOSettings:
 
 
 def test_the_recipes_have_the_published_values():
-    trlx = settings_of("experiment=ppo_trlx", "data.scored_answers.path=F")
+    trlx = settings_of("experiment=sunzeyeah_pangu_ppo_trlx", "data.scored_answers.path=F")
     assert (trlx.kl, trlx.kl_coef, trlx.kl_target, trlx.kl_horizon) == ("adaptive", 0.1, 6.0, 10000)
     assert (trlx.num_rollouts, trlx.epochs, trlx.clip, trlx.value_clip, trlx.value_coef, trlx.whiten) == (512, 4, 0.2, 0.2, 0.2, True)
-    assert (trlx.reward_clip, trlx.gamma, trlx.lam, trlx.response_length, trlx.baseline, trlx.critic) == (10, 1, 0.95, 100, True, "shared")
-    chat = settings_of("experiment=ppo_deepspeed_chat", "data.scored_answers.path=F")
+    assert (trlx.reward_clip, trlx.gamma, trlx.lam, trlx.response_length, trlx.baseline) == (10, 1, 0.95, 100, "reference")
+    assert trlx.critic == "shared"
+    chat = settings_of("experiment=sunzeyeah_pangu_ppo_deepspeed_chat", "data.scored_answers.path=F")
     assert (chat.kl, chat.kl_coef, chat.reward_clip, chat.whiten, chat.epochs) == ("fixed", 0.02, 5, False, 1)
     assert (chat.critic, chat.ptx_coef, chat.ema_beta, chat.gamma, chat.lam) == ("separate", 10, 0.992, 1, 0.95)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -214,9 +215,12 @@ class PanguModel(PanguPreTrainedModel):
         return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values if use_cache else None)
 
     def _check_positions(self, position_ids: Tensor, length: int) -> None:
-        """Only rows longer than the embedding can go beyond it, so that short ones need no look at the numbers, a wait on a GPU."""
+        """Only rows longer than the embedding can go beyond it, so that short ones need no look at the numbers, a wait on a GPU.
+
+        Tensors without numbers, on which a run is planned, are not looked at either.
+        """
         rows = self.config.max_position_embeddings
-        if length > rows and int(position_ids.max()) >= rows:
+        if length > rows and not isinstance(position_ids, FakeTensor) and int(position_ids.max()) >= rows:
             raise ValueError(
                 f"{int(position_ids.max()) + 1} tokens are more than the {rows} positions of this model: cut or split the text"
             )

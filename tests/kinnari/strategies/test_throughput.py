@@ -10,7 +10,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Params4bit
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, XLMRobertaConfig, XLMRobertaModel
 
 from kinnari.strategies.throughput import ModelFlops, TokenMeter, forget_peak_memory, model_flops, peak_memory_gib, resident_bytes
 
@@ -85,6 +85,14 @@ def test_packed_weights_count_as_what_they_hold() -> None:
     packed = Params4bit(torch.randn(48, 32), requires_grad=False, quant_type="nf4").to("cpu")
     model.model.layers[0].mlp.up_proj.weight = packed
     assert model_flops(model, model).body == BODY
+
+
+def test_an_encoder_is_all_body() -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": VOCABULARY}
+    model = XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False)
+    # four 32 x 32 of attention, two 32 x 48 of the MLP, with their biases; two norms of 64, and that of the embeddings
+    body = 4 * (32 * 32 + 32) + 32 * 48 + 48 + 48 * 32 + 32 + 2 * 64 + 64
+    assert model_flops(model, model) == ModelFlops(body=body, trained_body=body, head=0, trained_head=False, checkpointed=False)
 
 
 def test_the_estimate_is_near_what_torch_counts() -> None:
