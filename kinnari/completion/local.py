@@ -9,11 +9,12 @@ from functools import partial
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from kinnari.completion.completer import Completion, CompletionSettings, Prompt
 from kinnari.errors import ConfigError
 from kinnari.generation import sampler
+from kinnari.generation.penalties import Penalties
 from kinnari.generation.settings import GenerationSettings
 from kinnari.text.batches import pad_rows
 from kinnari.text.template import Renderer
@@ -80,6 +81,9 @@ class LocalCompleter:
         """One batch. Generated tokens begin behind the prompts as the sampler pads them, or behind the decoder's start token."""
         begin = 1 if self.model.config.is_encoder_decoder else pad_rows(prompts, 0)[0].shape[1]
         penalised = settings.presence_penalty or settings.frequency_penalty or settings.logit_bias
+        penalties = Penalties(
+            begin, frequency=settings.frequency_penalty, presence=settings.presence_penalty, logit_bias=settings.logit_bias
+        )
         return sampler.generate(
             self.model,
             self.tokenizer,
@@ -88,7 +92,7 @@ class LocalCompleter:
             seed=seed,
             synced=self.synced,
             stop_id=stop_id,
-            logits_processors=[_Penalties(settings, begin)] if penalised else [],
+            logits_processors=[penalties] if penalised else [],
             stopping_criteria=[_StopStrings(self.tokenizer, settings.stop, begin, tell)],
         )
 
@@ -152,20 +156,3 @@ class _StopStrings(StoppingCriteria):
         recent = input_ids[:, max(self.begin, input_ids.shape[1] - self.tail) :]
         texts = self.tokenizer.batch_decode(recent.tolist(), skip_special_tokens=True)
         return torch.tensor([any(stop in text for stop in self.stops) for text in texts], device=input_ids.device)
-
-
-class _Penalties(LogitsProcessor):
-    """The endpoints' penalties: logits minus presence (once) and frequency (per occurrence) of what was generated, plus biases."""
-
-    def __init__(self, settings: CompletionSettings, begin: int) -> None:
-        self.settings, self.begin = settings, begin
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B, V]; only generated tokens count, as with the endpoints."""
-        said = input_ids[:, self.begin :]
-        counts = torch.zeros_like(scores).scatter_add_(1, said, torch.ones_like(said, dtype=scores.dtype))
-        scores = scores - self.settings.frequency_penalty * counts - self.settings.presence_penalty * (counts > 0)
-        for token, bias in self.settings.logit_bias.items():
-            if 0 <= token < scores.shape[1]:
-                scores[:, token] += bias
-        return scores

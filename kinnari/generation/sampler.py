@@ -67,6 +67,13 @@ def answer_end(tokenizer: PreTrainedTokenizerBase, template: Renderer, *, seq2se
     return int(tokenizer.eos_token_id) if seq2seq else answer_end_id(SegmentEncoder(tokenizer), template)
 
 
+def end_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, stop_id: int | None) -> list[int]:
+    """Tokens that end an answer. Chat models may end turns with another one than the tokenizer's EOS, which is what training teaches."""
+    own = _base(model).generation_config.eos_token_id
+    also = own if isinstance(own, list) else [own]
+    return sorted({int(i) for i in [tokenizer.eos_token_id, *also, stop_id] if i is not None})
+
+
 def generate(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -153,9 +160,6 @@ def _transformers_config(
 ) -> GenerationConfig:
     """All of decoding is said here; nothing of the checkpoint's own generation_config but its EOS and decoder start."""
     own = base.generation_config
-    also = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-    # Chat models may end turns with another token than the tokenizer's EOS, which is the one that training teaches.
-    eos = sorted({tokenizer.eos_token_id, *(i for i in [*also, stop_id] if i is not None)})
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k} if settings.do_sample else {}
     start = own.decoder_start_token_id
@@ -168,7 +172,7 @@ def _transformers_config(
         repetition_penalty=settings.repetition_penalty,
         min_new_tokens=settings.min_new_tokens or None,
         max_new_tokens=settings.max_new_tokens,
-        eos_token_id=eos,
+        eos_token_id=end_ids(base, tokenizer, stop_id),
         pad_token_id=pad,
         bos_token_id=tokenizer.bos_token_id,
         decoder_start_token_id=start,

@@ -1,0 +1,182 @@
+"""task=serve: the chat page and the OpenAI-compatible service in one process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kinnari.errors import ConfigError
+from kinnari.serving.chat_model import ChatModel
+from kinnari.tasks import build
+from kinnari.tasks.serving import engine, guarded, other_config
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5  # that answers have to end when the server does
+
+
+def serve(cfg: DictConfig) -> dict[str, Any]:
+    """Serve until SIGINT or SIGTERM.
+
+    Returns:
+        address, and the names of the models.
+
+    Raises:
+        ConfigError: a package is missing, the address cannot be used, or a setting is out of its range.
+    """
+    _need_packages(page=cfg.serve.page)
+    check_settings(cfg)
+    second = other_config(cfg)
+    key = os.environ.get(cfg.serve.api_key_env, "").strip() if cfg.serve.api_key_env else ""
+    listening = bound(str(cfg.serve.host), int(cfg.serve.port))  # before weights are read
+    with ExitStack() as until_the_end:
+        until_the_end.callback(listening.close)
+        limits = {name: cfg.serve[name] for name in ("max_running", "max_waiting", "timeout_s", "cache_tokens")}
+        models: list[ChatModel] = []
+        for config, name in [(cfg, cfg.serve.name)] + ([] if second is None else [(second, cfg.serve.other.name)]):
+            models.append(engine(config, name, **limits))
+            until_the_end.callback(models[-1].close)
+        models = guarded(cfg, models)
+        address = address_of(listening)
+        _warn_of_open_doors(str(cfg.serve.host), key, cfg.serve.api_key_env)
+        _run(_application(cfg, models, key), listening, lambda: _tell(address, models, page=cfg.serve.page))
+    return {"address": address, "models": [model.name for model in models]}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Refuses what would only be found after the weights are read."""
+    build.generation_settings(cfg)
+    serve = cfg.serve
+    for name, lowest in {"port": 0, "max_running": 1, "max_waiting": 0, "max_tokens": 1, "max_body_bytes": 1000, "history": 0}.items():
+        value = serve[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise ConfigError(f"serve.{name}={value} must be a whole number of at least {lowest}.")
+    if not isinstance(serve.timeout_s, int | float) or serve.timeout_s <= 0:
+        raise ConfigError(f"serve.timeout_s={serve.timeout_s} must be a number of seconds above 0.")
+    if serve.port > 65535:
+        raise ConfigError(f"serve.port={serve.port} is no port; the highest is 65535, and 0 takes any that is free.")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, which takes no connections yet.
+
+    Raises:
+        ConfigError: no such address here, or another program has it.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as problem:
+        raise ConfigError(f"serve.host={host} is no address of this machine ({problem.strerror}); 127.0.0.1 always is.") from problem
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as problem:
+        listening.close()
+        raise ConfigError(
+            f"serve.host={host} serve.port={port} cannot be used: {problem.strerror}. Another server may be running there; choose another "
+            "port, or 0 for any that is free."
+        ) from problem
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """What to write into a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _application(cfg: DictConfig, models: Sequence[ChatModel], key: str) -> Any:
+    from kinnari.serving.access import LOOPBACK
+    from kinnari.serving.app import build_app
+    from kinnari.serving.openai_api import ApiSettings
+
+    settings = build.generation_settings(cfg)
+    allowed = ApiSettings(
+        settings=settings, most_new_tokens=max(cfg.serve.max_tokens, settings.max_new_tokens), max_body_bytes=cfg.serve.max_body_bytes
+    )
+    hosts = cfg.serve.allowed_hosts
+    if hosts is None and is_loopback(str(cfg.serve.host)):
+        hosts = [*LOOPBACK, str(cfg.serve.host)]
+    page = partial(_mount_page, cfg=cfg, models=models) if cfg.serve.page else None
+    return build_app(models, allowed, page=page, api_key=key, hosts=hosts)
+
+
+def _mount_page(app: Any, cfg: DictConfig, models: Sequence[ChatModel]) -> None:
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from kinnari.serving.page import build_page, mount_page
+
+    page = build_page(
+        models,
+        settings=build.generation_settings(cfg),
+        feedback=Path(cfg.serve.feedback).expanduser(),
+        history=cfg.serve.history,
+        language=cfg.serve.language,
+        system=cfg.serve.system,
+        most_new_tokens=cfg.serve.max_tokens,
+    )
+    mount_page(app, page)
+
+
+def _run(app: Any, listening: socket.socket, when_ready: Callable[[], None]) -> None:
+    """Until somebody asks for the end; a second time ends at once."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """uvicorn 0.54 raises what it caught once more at its end, which would kill the process before models are closed."""
+            before = {number: signal.signal(number, self._end) for number in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            when_ready()
+
+        def _end(self, number: int, frame: FrameType | None) -> None:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S, server_header=False, ws="none")
+    Server(config).run(sockets=[listening])
+
+
+def _tell(address: str, models: Sequence[ChatModel], *, page: bool) -> None:
+    names = ", ".join(model.name for model in models)
+    log.info("%s at %s/v1%s; Ctrl-C ends it", names, address, f", the chat page at {address}" if page else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine reach an address."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _warn_of_open_doors(host: str, key: str, variable: str | None) -> None:
+    if not is_loopback(host) and not key:
+        log.warning(
+            "serve.host=%s: everybody who reaches this machine can use the model, and no key is wanted. Put one into the environment "
+            "variable %s, or serve on 127.0.0.1.", host, variable or "that serve.api_key_env names",
+        )  # fmt: skip
+
+
+def _need_packages(*, page: bool) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("fastapi", "uvicorn", *(["gradio"] if page else [])) if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"task=serve needs {', '.join(missing)}: pip install 'kinnari[serve]'. The page alone needs gradio (serve.page).")

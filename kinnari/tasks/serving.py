@@ -1,0 +1,88 @@
+"""Configurations -> models that answer many at once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+
+from kinnari.errors import ConfigError
+from kinnari.serving.chat_model import ChatModel
+from kinnari.serving.engine import Engine
+from kinnari.tasks import build
+from kinnari.tasks.compose import compose
+from kinnari.tasks.rules import check
+
+log = logging.getLogger(__name__)
+
+
+def engine(cfg: DictConfig, name: str | None = None, **limits: Any) -> Engine:
+    """The model of a configuration, loaded as task=generate loads it.
+
+    Args:
+        name: it is served under; None is `served_name`.
+        limits: of `Engine`.
+    """
+    shown = name or served_name(cfg)
+    log.info("loading %s", shown)
+    model, tokenizer = build.load_for_inference(cfg)
+    made = Engine(model, tokenizer, build.template(cfg, tokenizer), name=shown, **limits)
+    log.info("%s answers %s", shown, f"up to {made.max_running} requests side by side" if made.batched else "one request at a time")
+    return made
+
+
+def guarded(cfg: DictConfig, models: Sequence[ChatModel]) -> list[ChatModel]:
+    """The models behind the guard of `guard=`, one guard for all; as they are where there is none."""
+    if cfg.get("guard") is None:
+        return list(models)
+    from kinnari.serving.guarded import GuardedModel
+
+    guard = instantiate(cfg.guard, _convert_="all")
+    return [GuardedModel(model, guard) for model in models]
+
+
+def served_name(cfg: DictConfig) -> str:
+    """The model's name, with the folder of its adapter, whose run has the name where it is called `adapter`.
+
+    model.adapter=RUN/adapter -> smollm2_135m+RUN, model.adapter=RUN/step_100 -> smollm2_135m+step_100
+    """
+    if cfg.model.adapter is None:
+        return str(cfg.model.name)
+    return f"{cfg.model.name}+{_called(cfg.model.adapter)}"
+
+
+def other_config(cfg: DictConfig) -> DictConfig | None:
+    """The configuration of the second model; None where `serve.other` asks for none.
+
+    Raises:
+        ConfigError: it would be the first model once more, or breaks a rule of its own.
+    """
+    other = cfg.serve.other
+    if all(other[key] is None for key in ("model", "path", "adapter", "name")):
+        return None
+    second = copy.deepcopy(cfg)
+    with open_dict(second):
+        if other.model is not None:
+            second.model = compose([f"model={other.model}"]).model
+        if other.path is not None:
+            second.model.path = other.path
+            second.model.name = _called(other.path)
+        second.model.adapter = other.adapter
+    if all(second.model[key] == cfg.model[key] for key in ("path", "package", "toy", "adapter", "shrunk")):
+        raise ConfigError(
+            "serve.other is the model of model= once more. Name what differs: serve.other.adapter, serve.other.path or serve.other.model; "
+            "or give the first model an adapter, and serve.other.name=base is the model without it."
+        )
+    check(second)
+    return second
+
+
+def _called(path: str) -> str:
+    """The last part of a hub id, folder or file; what `task=sft` and `task=export` name alike is called after its run."""
+    place = Path(path).absolute()
+    return (place.parent if place.name in ("adapter", "merged", "hf") else place).name.removesuffix(".gguf")
