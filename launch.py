@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from kinnari.errors import RankFailed, RunStopped
@@ -30,9 +31,11 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def launch(cfg: DictConfig) -> Any:
     """Run the task that `task=` chose."""
-    from kinnari.tasks.run import run
-
     try:
+        if cfg.task.name == "list":  # looks at files alone: no output folder, no result.json, nothing heavy imported
+            return get_method(cfg.task._target_)(cfg)["choices"]
+        from kinnari.tasks.run import run
+
         return run(cfg)
     except Exception as problem:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -61,8 +64,25 @@ def sweep_first(words: list[str]) -> list[str]:
     return sorted(words, key=lambda word: word not in ("-m", "--multirun"))
 
 
+def asked_about_itself(words: list[str]) -> str | None:
+    """The answer to --version and to a shell's Tab key, which need no configuration of a run."""
+    if "--version" in words:
+        from kinnari.tasks.version import version_lines
+
+        return "\n".join(version_lines())
+    if words[:1] in (["-sc"], ["--shell-completion"]) and len(words) == 2:
+        from kinnari.tasks.shell_completion import answer
+
+        return answer(words[1], os.environ.get("COMP_LINE", ""))
+    return None
+
+
 def main() -> None:
     """The console command."""
+    told = asked_about_itself(sys.argv[1:])
+    if told is not None:
+        print(told)
+        return
     # Hydra would print its own account of a mistake and exit with 1; with this it raises, and the exception is judged here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = sweep_first(sys.argv[1:])

@@ -58,12 +58,9 @@ def test_every_source_has_one_row_with_the_languages_and_licences_of_its_option(
         assert all(source.get("language", "") in languages.split(", ") or not source.get("language") for source in sources), option
 
 
-def test_every_choice_of_cleaning_and_every_template_is_named():
+def test_every_choice_of_cleaning_is_named():
     cleaning = (ROOT / "docs" / "cleaning.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    ((templates,),) = [re.findall(r"^\| `model/template` \|(.*)\|$", readme, re.MULTILINE)]
     assert [option for option in options("cleaning") if not re.search(rf"`(cleaning=)?{option}`", cleaning)] == []
-    assert [option for option in options("model/template") if not re.search(rf"\b{option}\b", templates)] == []
 
 
 def test_pages_point_to_files_that_are_there():

@@ -2,7 +2,7 @@
 
 4  launch.py
 3  callbacks, kinnari.tasks
-2  lightning_modules, kinnari.evaluation, kinnari.planning
+2  lightning_modules, kinnari.evaluation, kinnari.planning, kinnari.serving
 1  kinnari.strategies, kinnari.generation, kinnari.export, datamodules
 0  kinnari.functional (torch alone), kinnari.text, kinnari.models, kinnari.errors
 """
@@ -24,7 +24,7 @@ FLOORS = {
     "kinnari.errors": 0, "kinnari.functional": 0, "kinnari.text": 0, "kinnari.models": 0, "kinnari.cleaning": 0,
     "kinnari.strategies": 1, "kinnari.generation": 1, "kinnari.export": 1, "kinnari.preparation": 1, "datamodules": 1,
     "lightning_modules": 2, "kinnari.evaluation": 2, "kinnari.planning": 2, "kinnari.completion": 2, "kinnari.translation": 2,
-    "kinnari.bootstrap": 2, "kinnari.rollouts": 2,
+    "kinnari.bootstrap": 2, "kinnari.rollouts": 2, "kinnari.serving": 2,
     "callbacks": 3, "kinnari.tasks": 3,
     "launch": 4,
 }  # fmt: skip

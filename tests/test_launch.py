@@ -99,7 +99,8 @@ def test_hydras_own_help_still_works(tmp_path):
 
 
 def test_shell_completion_offers_the_options_of_a_group(tmp_path):
-    assert "hydra_bash_completion" in command(tmp_path, "-sc", "install=bash").stdout
+    assert "_kinnari_complete" in command(tmp_path, "-sc", "install=bash").stdout
+    assert "hydra_fish_completion" in command(tmp_path, "-sc", "install=fish").stdout
     asked = command(tmp_path, "-sc", "query=bash", COMP_LINE="python launch.py strategy/parallel=dd")
     assert asked.stdout.split() == ["strategy/parallel=ddp"]
 
@@ -147,6 +148,20 @@ def test_a_refusal_needs_no_torch(tmp_path):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "kinnari.tasks.rules" in imported
     assert not imported & {"torch", "transformers", "pytorch_lightning"}
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["task=list"], ["-sc", "query=bash"]], ids=" ".join)
+def test_looking_imports_nothing_heavy_and_leaves_nothing(tmp_path, arguments):
+    done = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1", COMP_LINE="python launch.py optimizer.")
+    assert done.returncode == 0 and done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert not imported & set(HEAVY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_says_what_computes(tmp_path):
+    told = dict(line.split(" ", 1) for line in command(tmp_path, "--version").stdout.splitlines())
+    assert {"kinnari", "python", "torch", "transformers", "pytorch-lightning"} <= set(told)
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import signal
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from kinnari.errors import ConfigError, RankFailed, RunStopped
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, run_ranks
 from kinnari.tasks.rules import TRAINING_TASKS, check, parallel_name
 from kinnari.tasks.small_models import is_small
+from kinnari.tasks.toy import as_toy
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ def run(cfg: DictConfig) -> Any:
         RankFailed: a rank ended with an error.
         SystemExit: the trial of a sweep was interrupted: the trials after it must not start.
     """
+    cfg = as_toy(cfg)
     if cfg.task.name != "plan":  # which checks the run that it plans
         check(cfg)
     frozen = freeze(cfg)
@@ -82,7 +86,9 @@ def save_config(cfg: DictConfig) -> Path:
     """Write the resolved config; `python -m kinnari.tasks.rank` and `task=export` read it."""
     path = Path(cfg.output_dir) / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, path)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")  # another node may be reading what this one writes again
+    OmegaConf.save(cfg, temporary)
+    os.replace(temporary, path)
     return path
 
 
