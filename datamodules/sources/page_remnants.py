@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 
-from markdownify import markdownify
-
 # The elements in which the pages of ChatGPT kept a message; whole messages begin with one of them.
 WRAPPER = re.compile(r"\A\s*+<(?:div|p|ol|ul|pre)\b[^<>]{0,400}>", re.IGNORECASE)
 PAGE_CLASS = re.compile(r'<div class="(?:markdown|flex flex-col items-start|w-full|relative)\b', re.IGNORECASE)
@@ -23,6 +21,8 @@ LONGEST = 200_000  # characters; longer text is left as it is, a parser would ne
 def text_of_page(text: str) -> str:
     """The text of a message that was copied off a chat page, as Markdown; other text unchanged."""
     if len(text) <= LONGEST and WRAPPER.match(text) and PAGE_CLASS.search(text, 0, 2_000):
+        from markdownify import markdownify  # takes half a second to import
+
         try:
             text = markdownify(
                 text, heading_style="ATX", bullets="-", escape_asterisks=False, escape_underscores=False, escape_misc=False

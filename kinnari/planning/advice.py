@@ -119,7 +119,7 @@ def largest_micro_size(request: PlanRequest, estimate_of: Estimator, room: float
         size = sizes[place]
         if size not in known:
             known[size] = estimate_of(dataclasses.replace(request, micro_size=size))
-        return known[size].peak_memory_gib
+        return known[size].needed_gib
 
     begin = max((place for place, size in enumerate(sizes) if size <= request.micro_size), default=0)
     if gib(begin) <= room:
@@ -174,7 +174,8 @@ def advise(request: PlanRequest, asked: Estimate, estimate_of: Estimator, room: 
 def _least_of_rows(estimate: Estimate, micro_size: int, touched: Collection[str] = ()) -> float:
     """GiB that fewer rows cannot get below: rows take no less each, the rest stays; but for `touched` components, which may vanish."""
     rows = dict.fromkeys(_OF_ROWS, 1 / micro_size)
-    return sum(gib * rows.get(name, 1.0) for name, gib in estimate.memory_gib.items() if name not in touched)
+    paged = 0.0 if "optimizer" in touched else estimate.paged_gib
+    return -paged + sum(gib * rows.get(name, 1.0) for name, gib in estimate.memory_gib.items() if name not in touched)
 
 
 def _tried(request: PlanRequest, asked: Estimate, changes: Sequence[Change], estimate_of: Estimator, room: float) -> Advice | None:
@@ -189,7 +190,7 @@ def _tried(request: PlanRequest, asked: Estimate, changes: Sequence[Change], est
     words = [word for change in changes for word in change.words]
     if max(size, 1) != request.micro_size:
         words.append(f"batch.micro_size={max(size, 1)}")
-    if not words:  # nothing was changed: a paged optimizer fills a device to the last byte
+    if not words:  # nothing was changed, and not even one row fits
         return None
     words = list({word.partition("=")[0]: word for word in words}.values())  # a later word about a setting takes the earlier one's place
     slowdown = _time(estimate, changed) / _time(asked, request)

@@ -46,12 +46,18 @@ def assembled(
     request: PlanRequest, phases: Mapping[str, Phase], traced: Traced, flops: float, tokens: float, sent: float, held: Held
 ) -> Estimate:
     """The record of all phases; the one that needs most memory gives the components."""
-    highest = max(phases.values(), key=lambda phase: phase.peak_gib)
+    paging = is_paged(request.optimizer) and request.hardware.accelerator == "gpu"
+
+    def gives_way(phase: Phase) -> float:
+        return phase.memory_gib.get("optimizer", 0.0) if paging else 0.0
+
+    # paged state fills whatever phase up to the device's memory: then the one that leaves it least
+    highest = max(phases.values(), key=lambda phase: (round(phase.peak_gib, 6), phase.peak_gib - gives_way(phase)))
     times = [phase.seconds for phase in phases.values()]
     took = None if any(time is None for time in times) else math.fsum(time for time in times if time is not None)
     records = request.rows.records
     steps = None if records is None else math.ceil(records / records_of_step(request))
-    paged = traced.sizes.optimizer_bytes / GIB - highest.memory_gib.get("optimizer", 0.0) if is_paged(request.optimizer) else 0.0
+    paged = traced.sizes.optimizer_bytes / GIB - gives_way(highest) if paging else 0.0
     return Estimate(
         memory_gib=highest.memory_gib,
         peak_memory_gib=highest.peak_gib,
@@ -64,6 +70,7 @@ def assembled(
         communication_bytes=sent,
         hours_per_epoch=None if took is None or steps is None else took * steps / 3600,
         host_gib=held.host / GIB + max(0.0, paged),
+        paged_gib=gives_way(highest),
         details={"efficiency": seconds.efficiency(request.hardware), "micro_batches": micro_batches(request)},
     )
 

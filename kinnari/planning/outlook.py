@@ -84,7 +84,7 @@ def look_ahead(
         steps: optimizer steps (task=ppo: iterations) of the run; None where that is not known.
     """
     estimate, room = estimate_of(request), room_gib(request, headroom)
-    fits = estimate.peak_memory_gib <= room
+    fits = estimate.needed_gib <= room
     unlimited = room == float("inf")
     largest = max(usable_micro_sizes(request), default=0) if unlimited else largest_micro_size(request, estimate_of, room)[0]
     advice = [] if fits else advise(request, estimate, estimate_of, room)

@@ -13,8 +13,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from kinnari.models.shared_prefix import ROUND_TO, can_share, cost
 from kinnari.planning import seconds, sharding
-from kinnari.planning.blueprint import Making
+from kinnari.planning.blueprint import Making, shapes_of
 from kinnari.planning.estimate import (
     assembled,
     block_count,
@@ -87,7 +88,35 @@ def _parts(request: PlanRequest) -> _Parts:
 
 
 def _learning_step(request: PlanRequest) -> Step:
-    """A micro-batch of rollouts: prompt and answer in a row; of an encoder-decoder the answer is the decoder's row."""
+    """A micro-batch of rollouts as `kinnari.rollouts.one_row` lays it out: the answers to one prompt share it, where that pays.
+
+    What all prompts begin with may be shared as well, which a plan cannot know. Rows of the data beside rollouts (`ppo.ptx_coef`) stand
+    apart, and then all are planned so.
+    """
+    step, most = _separate_rows(request), request.ppo.response_lengths[1]
+    config = shapes_of(request.spec).config
+    config._attn_implementation = config._attn_implementation or "sdpa"  # what transformers takes where nothing is said
+    seq2seq = request.spec.architecture == "seq2seq"
+    if request.ppo.answers_per_prompt == 1 or seq2seq or step.with_data or not can_share(config, request.spec.packing, step.width):
+        return step
+    prompts = _prompts_of_a_row(request.micro_size, request.ppo.answers_per_prompt)
+    # the token that predicts an answer's first is each row's own
+    width = -(-(prompts * (request.rows.width - 1) + request.micro_size * (most + 1)) // ROUND_TO) * ROUND_TO
+    size = config.get_text_config(decoder=True).hidden_size
+    if cost(width, size) >= step.rows * cost(step.width, size):
+        return step
+    return replace(step, rows=1, width=width, shared=True)
+
+
+def _prompts_of_a_row(rows: int, answers: int) -> int:
+    """Most prompts among so many neighbours, of which each has so many answers; those at the ends may have others elsewhere."""
+    if rows % answers == 0 or answers % rows == 0:
+        return max(1, rows // answers)
+    return (rows - 2) // answers + 2
+
+
+def _separate_rows(request: PlanRequest) -> Step:
+    """Prompt and answer in a row; of an encoder-decoder the answer is the decoder's row."""
     most = request.ppo.response_lengths[1]
     seq2seq = request.spec.architecture == "seq2seq"
     rows = replace(request.rows, width=request.rows.width + (0 if seq2seq else most), target_width=most, packed=False)
@@ -104,7 +133,7 @@ def _learning_step(request: PlanRequest) -> Step:
 def _answering_step(request: PlanRequest) -> Step:
     """The prompts of one batch; a decoder beside an encoder writes the whole answer, since its own prompt is a token."""
     seq2seq = request.spec.architecture == "seq2seq"
-    step = replace(_learning_step(request), work="prefill", micro_batches=1, second_forward=False, with_data=False)
+    step = replace(_separate_rows(request), work="prefill", micro_batches=1, second_forward=False, with_data=False)
     return replace(step, rows=_rows_answered(request), width=step.width if seq2seq else training_step(request).width)
 
 
@@ -125,7 +154,7 @@ def _reward(request: PlanRequest) -> Traced | None:
         return None
     compute = COMPUTE_DTYPES[request.precision]
     made = Making(weights=compute, trained=compute, compute=compute, fused=False, storage=making(request).storage)
-    step = replace(_learning_step(request), work="score", rows=SCORED_ROWS, micro_batches=1, second_forward=False, with_data=False)
+    step = replace(_separate_rows(request), work="score", rows=SCORED_ROWS, micro_batches=1, second_forward=False, with_data=False)
     return trace(request.reward_spec, None, made, step, request.optimizer)
 
 
@@ -170,7 +199,9 @@ def _resting(request: PlanRequest, parts: _Parts, peaks: Mapping[str, Mapping[st
 def _scoring(request: PlanRequest, parts: _Parts) -> Phase:
     """The reward model's forward, and two of the policy: itself and as the reference; a third for a critic of its own."""
     mine = request.ppo.num_rollouts / request.hardware.world_size
-    forwards = 3 if request.ppo.critic == "separate" else 2
+    forwards = 3.0 if request.ppo.critic == "separate" else 2.0
+    whole, laid = _separate_rows(request), _learning_step(request)
+    forwards *= laid.rows * laid.width / (whole.rows * whole.width)
     flops = forwards * _growth(request) * parts.answering.flops * mine / _rows_answered(request)
     scored = parts.answering if parts.scoring is None else parts.scoring
     memory = _resting(request, parts, {part: kinds for part, kinds in scored.peaks.items() if part != "answering"})
@@ -185,7 +216,7 @@ def _scoring(request: PlanRequest, parts: _Parts) -> Phase:
 def _training(request: PlanRequest, parts: _Parts) -> Phase:
     step = _learning_step(request)
     mine = request.ppo.num_rollouts / request.hardware.world_size
-    flops = request.ppo.epochs * parts.policy.flops * mine / (step.rows * step.micro_batches)
+    flops = request.ppo.epochs * parts.policy.flops * mine / (request.micro_size * step.micro_batches)
     # where nothing shards, the critic's gradients are in the traced step
     more = parts.held.gradients if request.parallel.name in SHARDED else 0.0
     value = {name: held + more for name, held in parts.value.items()}

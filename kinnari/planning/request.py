@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kinnari.errors import ConfigError
 from kinnari.models.spec import ModelSpec
 from kinnari.rollouts.settings import PPOSettings
-from kinnari.strategies.parallel import PRECISIONS, STRATEGIES
+from kinnari.strategies.names import PRECISIONS, STRATEGIES
 from kinnari.strategies.tuning import Tuning
 
 GIB = 2**30
@@ -100,8 +100,8 @@ class RowTokens:
     """What stands in a row of a micro-batch, in tokens.
 
     Attributes:
-        width: of the row, padding included; memory is planned for the widest one.
-        mean: real tokens of a record, as the data card has it; None takes `width`.
+        width: of the row, padding included; memory is planned for the widest one. Of task=ppo that of the prompt alone.
+        mean: real tokens of a record (task=ppo: of a prompt), as the data card has it; None takes `width`.
         trained_share: of the real tokens, those with a loss (`share_trained` of the card).
         packed: several records to a row; then rows are full.
         target_width: of the decoder's row (seq2seq); None takes `width`.
@@ -226,6 +226,7 @@ class Estimate:
         communication_bytes: what one device sends in a step.
         hours_per_epoch: None without `RowTokens.records` or `seconds_per_step`.
         host_gib: offloaded or paged, in host memory, of one device's rank.
+        paged_gib: of the peak, state of a paged optimizer, which goes to the host as soon as others need its room.
         details: numbers a reader may want to see (`efficiency`, `activation_gib_per_block`, ...), by name.
     """
 
@@ -240,4 +241,10 @@ class Estimate:
     communication_bytes: float
     hours_per_epoch: float | None
     host_gib: float = 0.0
+    paged_gib: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needed_gib(self) -> float:
+        """What must find room on a device, without what gives way; this decides whether it fits."""
+        return self.peak_memory_gib - self.paged_gib

@@ -27,11 +27,9 @@ import torch
 from kinnari.planning.optimizer_state import temporary_bytes
 from kinnari.planning.request import PlanRequest
 from kinnari.planning.trace import Sizes
-from kinnari.strategies.microbatches import BUCKET_BYTES
+from kinnari.strategies.buckets import BUCKET_BYTES, ZERO_BUCKET_NUMBERS
 from kinnari.strategies.precision import COMPUTE_DTYPES, weight_dtype
 
-BUCKET_NUMBERS = 50_000_000
-"""`reduce_bucket_size` of `kinnari.strategies.deepspeed.zero_config`, whose import would bring DeepSpeed's strategy with it."""
 GROUP_NUMBERS = 1_000_000_000
 """Numbers that ZeRO-3 steps together: `sub_group_size` of deepspeed 0.19."""
 SHARDED = ("fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
@@ -216,7 +214,7 @@ def _bucket(sizes: Sizes, compute: int, stays: bool) -> dict[Place, float]:
     Args:
         stays: not made anew for each backward.
     """
-    bucket, gradient = compute * BUCKET_NUMBERS, compute * sizes.largest_trainable
+    bucket, gradient = compute * ZERO_BUCKET_NUMBERS, compute * sizes.largest_trainable
     places: dict[Place, float] = {"head backward": bucket, "block backward": bucket, "last": bucket + gradient}
     if stays:
         forward: dict[Place, float] = {"start": bucket, "between": bucket, "block": bucket, "head": bucket, "step": bucket}

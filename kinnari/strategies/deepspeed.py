@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kinnari.errors import ConfigError
+from kinnari.strategies.buckets import ZERO_BUCKET_NUMBERS
 from kinnari.strategies.microbatches import GradientRules
 from kinnari.strategies.portable import PortableCheckpoints, check_same_groups, names_by_index, trainable_parameters
 from kinnari.strategies.zero_state import ZeroState, loss_scaler_state, restore_loss_scaler
@@ -39,8 +40,8 @@ def zero_config(
         "stage": stage,
         "contiguous_gradients": True,
         "reduce_scatter": True,
-        "reduce_bucket_size": 50_000_000,
-        "allgather_bucket_size": 50_000_000,
+        "reduce_bucket_size": ZERO_BUCKET_NUMBERS,
+        "allgather_bucket_size": ZERO_BUCKET_NUMBERS,
     }
     if offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}

@@ -34,10 +34,10 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from kinnari.errors import ConfigError
+from kinnari.strategies.buckets import BUCKET_BYTES
 
 log = logging.getLogger(__name__)
 
-BUCKET_BYTES = 64 * 2**20
 T = TypeVar("T")
 
 

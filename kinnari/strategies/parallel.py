@@ -14,10 +14,9 @@ from pytorch_lightning.strategies import Strategy
 from kinnari.errors import ConfigError
 from kinnari.strategies.ddp import SingleProcess, SummingDDP
 from kinnari.strategies.fsdp import FullySharded
+from kinnari.strategies.names import PRECISIONS, STRATEGIES
 from kinnari.strategies.ports import find_free_port
 
-STRATEGIES = ("single", "ddp", "fsdp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3")
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

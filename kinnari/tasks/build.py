@@ -6,9 +6,8 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -25,8 +24,6 @@ from kinnari.models.source import model_source, published_config
 from kinnari.models.spec import ModelSpec
 from kinnari.preparation.pipeline import PreparedSource
 from kinnari.preparation.store import default_root
-from kinnari.strategies.fine_tuning import FineTuningSettings
-from kinnari.strategies.parallel import build_strategy
 from kinnari.strategies.precision import COMPUTE_DTYPES, resolve_precision, weight_dtype
 from kinnari.strategies.tuning import Tuning, apply_tuning, quantization_config
 from kinnari.tasks.model_rules import ranks_per_node
@@ -34,6 +31,11 @@ from kinnari.tasks.rules import parallel_name, world_size
 from kinnari.text.chat_template import ChatTemplate
 from kinnari.text.template import Renderer, Template
 from kinnari.text.truncation import Limits
+
+if TYPE_CHECKING:  # Lightning takes seconds to import, and tasks that do not train do without
+    import pytorch_lightning as pl
+
+    from kinnari.strategies.fine_tuning import FineTuningSettings
 
 log = logging.getLogger(__name__)
 
@@ -261,6 +263,8 @@ def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, Pr
 
 def fine_tuning_settings(cfg: DictConfig, parts: Parts, total_steps: int) -> FineTuningSettings:
     """Optimizer, schedule and loss of a fine-tuning module."""
+    from kinnari.strategies.fine_tuning import FineTuningSettings
+
     return FineTuningSettings(
         optimizer=instantiate(cfg.optimizer, _convert_="all"),
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
@@ -285,6 +289,8 @@ def lightning_module(cfg: DictConfig, parts: Parts, model: PreTrainedModel | Pef
 
 def strategy(cfg: DictConfig, parts: Parts) -> pl.strategies.Strategy:
     """The parallel strategy of this rank."""
+    from kinnari.strategies.parallel import build_strategy
+
     options = {k: v for k, v in plain(cfg.strategy.parallel).items() if k not in ("name", "device_map", "max_memory")}
     return build_strategy(
         parts.parallel,

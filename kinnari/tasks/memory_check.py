@@ -124,15 +124,20 @@ def _check(cfg: DictConfig, parts: build.Parts, task: str, tokens: DataTokens | 
 
 
 def _shortest(cfg: DictConfig, task: str) -> RowTokens:
-    """The least that a row can be; that of PPO holds a whole answer."""
-    answer = cfg.ppo.response_length if task == "ppo" else 0
-    width = min(cfg.model.max_length, SHORT_ROW + (answer if isinstance(answer, int) else answer[0]))
+    """The least that a row can be; that of PPO is a prompt's."""
+    width = min(_most_of_a_row(cfg, task), SHORT_ROW)
     return RowTokens(width=width, target_width=width if cfg.model.architecture == "seq2seq" else None)
+
+
+def _most_of_a_row(cfg: DictConfig, task: str) -> int:
+    """`model.max_length`; of PPO's prompts what an answer leaves of it."""
+    most = cfg.ppo.response_length if task == "ppo" and cfg.model.architecture == "causal" else 0
+    return max(1, int(cfg.model.max_length) - int(most if isinstance(most, int) else most[-1]))
 
 
 def _longest(cfg: DictConfig, parts: build.Parts, task: str) -> RowTokens:
     """The most that a row can be, which advice must hold for."""
-    width = cfg.model.max_length
+    width = _most_of_a_row(cfg, task)
     packed = parts.packing == "packed" and task == "sft"
     return RowTokens(width=width, target_width=width if cfg.model.architecture == "seq2seq" else None, packed=packed)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kinnari.tasks.plan_measure import measure, need_this_machine
 from kinnari.tasks.plan_picture import draw
 from kinnari.tasks.plan_request import plan_request, planned_config
 from kinnari.tasks.plan_terminal import print_outlook
+from kinnari.tasks.plan_to_come import without_what_is_to_come
 from kinnari.tasks.plan_tokens import DataTokens, tokens_of
 from kinnari.tasks.result import finite
 from kinnari.tasks.rules import check
@@ -45,12 +47,14 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     check_section(cfg)
     folder = Path(cfg.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    planned = planned_config(cfg)
+    planned, to_come = planned_config(cfg), list[str]()
+    if not cfg.plan.measure:
+        planned, to_come = without_what_is_to_come(planned)
     try:
         check(_with_reward_to_come(planned))
         if cfg.plan.measure:
             need_this_machine(planned)
-        outlook = outlook_of(planned, cfg.plan.task)
+        outlook = outlook_of(planned, cfg.plan.task, to_come)
     except ConfigError as refusal:
         if not in_sweep():
             raise
@@ -66,8 +70,11 @@ def plan(cfg: DictConfig) -> dict[str, Any]:
     return values
 
 
-def outlook_of(cfg: DictConfig, task: str) -> Outlook:
+def outlook_of(cfg: DictConfig, task: str, to_come: Sequence[str] = ()) -> Outlook:
     """What is ahead of the run that `cfg` describes.
+
+    Args:
+        to_come: a sentence for each thing that is done without.
 
     Raises:
         ConfigError: it cannot be planned.
@@ -82,7 +89,7 @@ def outlook_of(cfg: DictConfig, task: str) -> Outlook:
         grid=grid(cfg.plan.country, cfg.plan.kg_per_kwh),
         pue=cfg.plan.pue,
         steps=_steps(cfg, tokens, task),
-        told=tokens.told,
+        told="; ".join([tokens.told, *to_come]),
     )
 
 

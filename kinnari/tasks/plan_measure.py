@@ -18,7 +18,6 @@ from kinnari.planning.outlook import Outlook, live_gib
 from kinnari.planning.request import Estimate
 from kinnari.tasks import build
 from kinnari.tasks.estimating import Estimator
-from kinnari.tasks.measured_memory import Measured
 from kinnari.tasks.plan_tokens import tokens_of
 from kinnari.tasks.ranks import run_ranks
 from kinnari.tasks.run import needs_ranks, save_config
@@ -69,6 +68,8 @@ def _run(frozen: DictConfig) -> None:
     """The run until its callback ends it."""
     file = save_config(frozen)
     if not needs_ranks(frozen):
+        from kinnari.tasks.measured_memory import Measured  # takes Lightning to import
+
         with suppress(Measured):
             get_method(frozen.task._target_)(frozen)
     elif code := run_ranks(file, frozen.hw.devices, 1, frozen.hw.accelerator == "cpu"):

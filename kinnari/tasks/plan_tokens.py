@@ -37,12 +37,12 @@ class DataTokens:
 
     Attributes:
         plan: of the batches; None where the data has not been prepared.
-        widest: most tokens of a row, whatever the plan says (task=ppo: prompt and answer).
+        widest: most tokens of a row, whatever the plan says (task=ppo: prompt and answer, which of an encoder-decoder has its own row).
         records: of an epoch; None where they are not known.
         packed: several records to a row.
         seq2seq: sources and targets in rows of their own.
         told: one sentence on where the numbers come from.
-        answer: task=ppo: most tokens of an answer, which stands behind each prompt.
+        answer: task=ppo: most tokens of an answer; rows are told as prompts, the planner puts the answers behind them.
         pairs: records are pairs of rows (task=reward).
         shared: task=reward: tokens of each pair, its prompt once; None where pairs stand in rows of their own.
         steps: only the first optimizer steps count; None for an epoch.
@@ -62,8 +62,8 @@ class DataTokens:
     def rows(self, micro_size: int, world_size: int) -> RowTokens:
         """Rows as a run with this layout would compute them; smaller micro-batches of packed rows are wider."""
         if self.plan is None or self.plan.global_size % (micro_size * world_size):
-            target = self.widest if self.seq2seq else None
-            return RowTokens(width=self.widest, packed=self.packed, records=self.records, target_width=target)
+            target = (self.answer or self.widest) if self.seq2seq else None
+            return RowTokens(width=self._longest_row, packed=self.packed, records=self.records, target_width=target)
         lengths, trained, members = self.plan.lengths, self.plan.trained_counts, self._members()
         known: dict[str, Any]
         if self.pairs:  # counts are of pairs, lengths of the longer row of each
@@ -77,10 +77,9 @@ class DataTokens:
             "records": len(members),
         }
         if self.answer is not None:
-            prompts = lengths - trained
-            width = min(self.widest, int(prompts[members].max()) + self.answer)
-            known["mean"] = float(prompts[members].mean()) + self.answer
-            return RowTokens(width=width, target_width=self.answer if self.seq2seq else None, **known)
+            prompts = np.minimum((lengths - trained)[members], self._longest_row)
+            known["mean"] = float(prompts.mean())
+            return RowTokens(width=int(prompts.max()), target_width=self.answer if self.seq2seq else None, **known)
         batches = self._batches(micro_size, world_size)
         if self.seq2seq:
             widths = [(int((lengths - trained)[rows].max()), int(trained[rows].max())) for rows in map(np.concatenate, batches)]
@@ -90,6 +89,11 @@ class DataTokens:
         if not self.packed:
             longest = int(lengths[members].max())
         return RowTokens(width=longest, packed=self.packed, **known)
+
+    @property
+    def _longest_row(self) -> int:
+        """Tokens; of task=ppo those of a prompt, which leaves room for an answer in its row (`kinnari.tasks.ppo`)."""
+        return max(1, self.widest - (0 if self.answer is None or self.seq2seq else self.answer))
 
     def _shared(self, members: np.ndarray, micro_size: int, world_size: int) -> dict[str, Any]:
         assert self.shared is not None
@@ -123,25 +127,25 @@ class _OpenedStore(Store):
 
 
 def tokens_of(cfg: DictConfig, parts: build.Parts, task: str) -> DataTokens:
-    """What is known of the data of a run before it starts; `task` is sft, reward or ppo.
-
-    Raises:
-        ConfigError: files of the data are not there.
-    """
+    """What is known of the data of a run before it starts; `task` is sft, reward or ppo. Files need not be there yet."""
     at_hand = tokenizer_at_hand(parts.spec)
-    small = _are_small(cfg)
+    there, small = _are_there_and_small(cfg)
     if at_hand and task == "reward" and small:  # pairs are not kept between runs: reading them again is what the run itself does
         data = build.preference_datamodule(cfg, build.tokenizer(cfg), 0, parts.world_size)
         data.setup()
         return of_plan(data.plan, cfg, task, data.train_records)
-    if at_hand and task != "reward":
+    if at_hand and there and task != "reward":
         try:
             return of_plan(prepared_before(cfg, parts).plan, cfg, task)
         except _NotPrepared:
             pass
     records = _counted(cfg, task) if small else None
     counted = "records were counted in their files" if records is not None else "no number of records, so no hours of an epoch"
-    why = "no tokenizer is on this machine" if task == "reward" or not at_hand else "the data is not prepared (task=prepare does it)"
+    why = "the data is not prepared (task=prepare does it)"
+    if not there:
+        why = "files of the data are not there yet"
+    elif task == "reward" or not at_hand:
+        why = "no tokenizer is on this machine" if not at_hand else "the pairs are not read for a plan (on a hub, or more than 16 MiB)"
     told = f"{why}: every row is taken to have the {cfg.model.max_length} tokens of model.max_length; {counted}"
     answer = _answer(cfg) if task == "ppo" else None
     return DataTokens(None, cfg.model.max_length, records, parts.packing == "packed" and task == "sft", _two_sided(cfg), told, answer)
@@ -215,10 +219,14 @@ def tokenizer_at_hand(spec: ModelSpec) -> bool:
     return Path(spec.path).expanduser().is_dir() or isinstance(try_to_load_from_cache(spec.path, "config.json"), str)
 
 
-def _are_small(cfg: DictConfig) -> bool:
-    """Whether all data lies in files that are read in a second or two."""
-    files = [list(source.files()) for source in build.sources(cfg).values()]
-    return all(files) and sum(file.stat().st_size for of_source in files for file in of_source) <= SMALL_BYTES
+def _are_there_and_small(cfg: DictConfig) -> tuple[bool, bool]:
+    """(whether no file of the data is missing, whether all of it lies in files that are read in a second or two)."""
+    sources = build.sources(cfg).values()
+    try:
+        files = [list(source.files()) for source in sources]
+    except ConfigError:  # says which file: a run would end with it, a plan is asked before the data is there
+        return False, False
+    return True, all(files) and sum(file.stat().st_size for of_source in files for file in of_source) <= SMALL_BYTES
 
 
 def _counted(cfg: DictConfig, task: str) -> int:

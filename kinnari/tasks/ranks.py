@@ -30,6 +30,15 @@ POLL_S = 0.2
 LAST_LINES = 30
 
 
+def is_first_rank() -> bool:
+    """Whether this process is the first of those that an outer launcher started, or the only one; alone it needs no Lightning to know."""
+    if "RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+        return True
+    from kinnari.strategies.parallel import cluster_environment
+
+    return cluster_environment().global_rank() == 0
+
+
 def run_ranks(config_file: Path, devices: int, num_nodes: int, cpu: bool) -> int:
     """Run all ranks of this node to their end.
 

@@ -43,8 +43,8 @@ sunzeyeah_pangu_reward              pangu350m        full      auto             
 sunzeyeah_glm_reward                glm335m          full      auto             1e-6    128  16  1     512  0.1     18/80
 sunzeyeah_pangu_ppo_trlx            pangu350m        full      auto             5e-6    16   4   1     1024 0.0     13/80
 sunzeyeah_glm_ppo_trlx              glm335m          full      auto             5e-6    1    1   1     512  0.0     9/80
-sunzeyeah_pangu_ppo_deepspeed_chat  pangu350m        lora      auto             1e-5    16   4   1     512  0.03    13/80
-sunzeyeah_glm_ppo_deepspeed_chat    glm335m          lora      auto             1e-5    16   4   1     512  0.03    13/80
+sunzeyeah_pangu_ppo_deepspeed_chat  pangu350m        lora      auto             1e-5    16   4   1     512  0.03    9/80
+sunzeyeah_glm_ppo_deepspeed_chat    glm335m          lora      auto             1e-5    16   4   1     512  0.03    9/80
 """
 TABLE = {row.split()[0]: row.split()[1:] for row in RECIPES.strip().splitlines()}
 SYSTEMS = ("wangchanglm_", "lm_research_hub_", "jindo_", "sunzeyeah_")

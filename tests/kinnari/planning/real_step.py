@@ -185,7 +185,7 @@ def _module(case: Case, request: PlanRequest) -> pl.LightningModule:
     )
     if case.task == "ppo":
         return PPOModule(model, byte_tokenizer(), lambda rollouts: [0.5] * len(rollouts), case.ppo, settings,
-                         global_size=request.global_size, micro_size=case.rows)  # fmt: skip
+                         global_size=request.global_size, micro_size=case.rows, packing=spec.packing)  # fmt: skip
     if case.task == "reward":
         freezing = case.freezing
         reward = RewardSettings(freeze_fraction=freezing.fraction, train_embeddings=freezing.train_embeddings,
@@ -197,7 +197,8 @@ def _module(case: Case, request: PlanRequest) -> pl.LightningModule:
 def _item(case: Case) -> Any:
     drawn = torch.Generator().manual_seed(0)
     if case.task == "ppo":
-        ids = torch.randint(10, 250, (case.ppo.num_rollouts, case.width), generator=drawn).tolist()
+        prompts = case.ppo.num_rollouts // case.ppo.answers_per_prompt
+        ids = torch.randint(10, 250, (prompts, case.width), generator=drawn).tolist()
         # of unequal lengths, as prompts are: rows without any padding would need no mask
         return PromptShare([Prompt((), row[2 * i :], f"r:{i}", "") for i, row in enumerate(ids)])
     return [_batch(case, drawn) for _ in range(case.accumulated)]
@@ -226,6 +227,7 @@ def _batch(case: Case, drawn: torch.Generator) -> dict[str, Any]:
 LARGER = (("vocab_size", 2000),)
 VOCABULARY = (("vocab_size", 8000),)
 SEPARATE = PPOSettings(num_rollouts=4, epochs=1, response_length=24, critic="separate")
+SHARED = PPOSettings(num_rollouts=4, answers_per_prompt=2, epochs=1, response_length=24)
 GRID = {
     "full": Case(),
     "full long": Case(rows=4, width=256),
@@ -258,6 +260,8 @@ GRID = {
     "reward lora": Case(task="reward", tuning="lora"),
     "ppo": Case(task="ppo", tuning="lora"),
     "ppo full": Case(task="ppo"),
+    "ppo, prompts shared": Case(task="ppo", tuning="lora", rows=4, ppo=SHARED),
+    "ppo full, prompts shared": Case(task="ppo", rows=4, ppo=SHARED),
     "ppo, separate critic": Case(task="ppo", tuning="lora", ppo=SEPARATE),
     "ppo full, separate critic": Case(task="ppo", ppo=SEPARATE),
 }

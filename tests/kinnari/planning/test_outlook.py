@@ -7,11 +7,13 @@ import dataclasses
 import pytest
 
 from kinnari.planning.energy import Grid
+from kinnari.planning.estimate import estimate
 from kinnari.planning.outlook import live_gib, look_ahead
 from kinnari.planning.request import Estimate, Hardware, Parallel, Phase, PlanRequest, RowTokens
 from kinnari.strategies.tuning import Tuning
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
+from tests.kinnari.planning.specs import V100, request
 
 
 def estimate_of(request: PlanRequest) -> Estimate:
@@ -68,3 +70,19 @@ def test_live_tensors_are_all_but_context_and_slack_in_the_phase_that_has_most(r
     estimate = estimate_of(request_of(80, micro=1))
     assert live_gib(estimate) == 13.0  # of generation; training has 12
     assert live_gib(dataclasses.replace(estimate, phases={"training": estimate.phases["training"]})) == 12.0
+
+
+def test_a_paged_optimizer_fills_the_device_and_still_fits():
+    """What it keeps there goes to the host as soon as others need the room: only the others must leave the headroom free."""
+
+    def found(gib: float):
+        asked = request("xglm564m", hardware=dataclasses.replace(V100, memory_gib=gib), optimizer="paged_adamw", micro_size=1)
+        return look_ahead(asked, estimate, headroom=0.05, grid=Grid(0.5, "test"))
+
+    needed = found(1000).estimate.needed_gib
+    edge = found((needed + 0.001) / 0.95)
+    memory = edge.request.hardware.memory_gib
+    assert edge.fits and edge.max_micro_size >= 1 and edge.advice == []
+    assert edge.estimate.peak_memory_gib == pytest.approx(memory) and edge.estimate.host_gib > 0
+    tight = found((needed - 0.001) / 0.95)
+    assert not tight.fits and tight.max_micro_size == 0 and all(advice.words for advice in tight.advice)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from kinnari.planning.estimate import estimate
-from kinnari.planning.request import GIB, Parallel
+from kinnari.planning.ppo import _learning_step
+from kinnari.planning.request import GIB, Parallel, RowTokens
 from kinnari.rollouts.settings import PPOSettings
 from kinnari.strategies.tuning import Tuning
 from tests.kinnari.planning.specs import A100, request, spec_of
@@ -72,3 +73,21 @@ def test_an_encoder_decoder_can_be_planned():
     told = estimate(request("mt0_small", task="ppo", tuning=Tuning(name="lora"), ppo=PPO, hardware=A100, precision="bf16-mixed"))
     assert set(told.phases) == {"generation", "scoring", "training"}
     assert told.phases["generation"].memory_gib["cache"] > 0
+
+
+def test_answers_to_one_prompt_are_learnt_from_in_one_row_that_holds_it_once():
+    apart = asked(micro_size=4, rows=RowTokens(width=400))
+    together = replace(apart, ppo=replace(PPO, answers_per_prompt=4))
+    step = _learning_step(together)
+    assert (step.rows, step.width) == (1, 808)  # 399 tokens of the prompt, 4 x (its last and 100 of the answer) = 803, in steps of 8
+    assert (_learning_step(apart).rows, _learning_step(apart).width) == (4, 504)
+    # two prompts, since a micro-batch of 4 may hold ends of two groups of 3
+    assert _learning_step(replace(apart, ppo=replace(PPO, num_rollouts=18, answers_per_prompt=3))).width == 1208
+    alone, shared = estimate(apart), estimate(together)
+    assert shared.phases["training"].flops < 0.5 * alone.phases["training"].flops
+    assert shared.phases["generation"].memory_gib == alone.phases["generation"].memory_gib  # every answer is written by itself
+
+
+def test_an_encoder_decoder_has_its_answers_in_rows_of_their_own():
+    ppo = replace(PPO, answers_per_prompt=4)
+    assert not _learning_step(request("mt0_small", task="ppo", tuning=Tuning(name="lora"), ppo=ppo, micro_size=4)).shared

@@ -22,6 +22,7 @@ IN_EVERY_RUN = (
     "reward, frozen blocks recomputed",
     "reward, prompts shared",
     "ppo, separate critic",
+    "ppo, prompts shared",
 )
 
 

@@ -9,8 +9,9 @@ import pytest
 from kinnari.planning import sharding
 from kinnari.planning.estimate import estimate, making
 from kinnari.planning.request import GIB, Parallel
-from kinnari.planning.sharding import BUCKET_NUMBERS, held
+from kinnari.planning.sharding import held
 from kinnari.planning.trace import Sizes, sizes_of
+from kinnari.strategies.buckets import ZERO_BUCKET_NUMBERS
 from kinnari.strategies.deepspeed import zero_config
 from kinnari.strategies.tuning import Tuning
 from tests.kinnari.planning.specs import A100, request
@@ -94,7 +95,7 @@ def test_scales_of_packed_weights_are_on_every_rank_and_stage_3_keeps_gathered_p
 
 
 def test_buckets_are_as_large_as_the_strategy_makes_them():
-    assert zero_config(2, None)["zero_optimization"]["reduce_bucket_size"] == BUCKET_NUMBERS
+    assert zero_config(2, None)["zero_optimization"]["reduce_bucket_size"] == ZERO_BUCKET_NUMBERS
 
 
 def test_every_strategy_can_be_planned_and_sharding_more_holds_less():

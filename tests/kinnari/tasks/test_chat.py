@@ -112,3 +112,14 @@ def test_questions_may_come_through_a_pipe(tmp_path: Path, monkeypatch: pytest.M
     cfg = compose(["task=chat", "model=tiny_causal", "trainer.precision=32-true", "generation.max_new_tokens=5", f"output_dir={tmp_path}"])
     assert chat(cfg) == {"exchanges": 2}
     assert "(a new conversation)" in capsys.readouterr().out
+
+
+def test_bytes_that_are_no_text_and_letters_that_cannot_be_written_spoil_themselves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hi \xff\n\xed\xa0\x80\nagain\n"), encoding="utf-8"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    cfg = compose(["task=chat", "model=tiny_causal", "trainer.precision=32-true", "generation.max_new_tokens=5", f"output_dir={tmp_path}"])
+    assert chat(cfg) == {"exchanges": 3}
+    assert written.getvalue().count(b"\n") >= 3 and b"cannot read" not in written.getvalue()

@@ -42,10 +42,13 @@ def test_packed_rows_are_wider_where_fewer_are_computed_together():
     assert data.rows(2, 1).packed
 
 
-def test_an_answer_of_ppo_stands_behind_each_prompt_but_not_beyond_max_length():
+def test_prompts_of_ppo_leave_room_for_an_answer_within_max_length():
     data = tokens(plan_of([30, 95], [10, 5]), answer=20)
-    assert data.rows(1, 1).width == 100  # the longer prompt has 90
-    assert data.rows(1, 1).mean == 55 + 20
+    assert data.rows(1, 1).width == 80  # the longer prompt has 90 of 100
+    assert data.rows(1, 1).mean == (20 + 80) / 2
+    assert tokens(None, answer=20).rows(1, 1).width == 80
+    of_two = tokens(None, answer=20, seq2seq=True).rows(1, 1)
+    assert (of_two.width, of_two.target_width) == (100, 20)
 
 
 def test_an_encoder_decoder_has_two_rows_of_one_batch():

@@ -200,3 +200,11 @@ def test_weights_that_are_not_written_cannot_be_gone_on_with():
     words = ('rlhf.sft.overrides=["task.export_merged=false"]', 'rlhf.ppo.overrides=["strategy/tuning=full"]')
     with pytest.raises(ConfigError, match="export_merged=false"):
         plan(compose([*BASE, *words]))
+
+
+def test_paths_move_with_the_stage_but_those_of_other_stages_stay():
+    values = {"a": "/run/checkpoints", "b": ["/run", "/runs/x"], "c": "/run/stages/sft-01/adapter", "d": 3}
+    assert moved(values, "/run", "/run/stages/ppo-02", kept="/run/stages") == {
+        "a": "/run/stages/ppo-02/checkpoints", "b": ["/run/stages/ppo-02", "/runs/x"], "c": "/run/stages/sft-01/adapter", "d": 3
+    }  # fmt: skip
+    assert moved("/run/stages", "/run", "") == "/stages"

@@ -6,7 +6,7 @@ import pytest
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.compose import compose
-from kinnari.tasks.serving import engine, guarded, other_config, served_name
+from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded, other_config, served_name
 
 
 def config(*overrides: str):
@@ -68,7 +68,13 @@ def test_a_guard_stands_before_every_model_and_no_guard_before_none(monkeypatch:
     from tests.kinnari.serving.recorded import Recorded
 
     models = [Recorded("a"), Recorded("b")]
-    assert guarded(config(), models) == models
+    assert guarded(guard_of(config()), models) == models
     monkeypatch.setattr(guard, "load_guard", lambda **settings: settings)
-    made = guarded(config("guard=topics", "guard.model=somewhere"), models)
+    made = guarded(guard_of(config("guard=topics", "guard.model=somewhere")), models)
     assert [(type(model), model.name) for model in made] == [(GuardedModel, "a"), (GuardedModel, "b")]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e12, True, "long", None])
+def test_a_time_that_nobody_can_wait_is_refused(seconds: object) -> None:
+    with pytest.raises(ConfigError, match="at most 604800"):
+        check_timeout("serve.timeout_s", seconds)
