@@ -34,7 +34,7 @@ class RewardModel(pl.LightningModule):
 
     Args:
         model: a Hugging Face causal or seq2seq model, or an encoder (`AutoModel`), tuned as it will be trained (plain, or in PEFT).
-        settings: optimizer, schedule; `block_classes` tells which modules are the blocks.
+        settings: optimizer, schedule; `block_classes` tells which modules are the blocks, by default those that transformers never splits.
         reward: what is frozen, how a row is pooled, the loss.
         packing: how the family keeps parts of a row from each other (`model.packing`); "none" never shares prompts.
     """
@@ -55,7 +55,7 @@ class RewardModel(pl.LightningModule):
         guard_float16(model)  # T5 overflows there, and a notebook's trainer may choose 16-mixed without our knowing
         self.reward_head = ScalarHead(hidden_size_of(model, self.head))
         self.tuning = FineTuning(settings or FineTuningSettings(), accuracy="reward_accuracy", unit="pairs")
-        blocks = self.tuning.settings.block_classes
+        blocks = self.tuning.settings.block_classes or sorted(base_model_of(model)._no_split_modules or ())
         self.frozen = freeze_bottom(model, blocks, self.reward.freeze_fraction, embeddings=self.reward.train_embeddings)
         if self.reward.checkpoint_frozen and self.frozen.passes_gradient:
             checkpoint_frozen(model, blocks)

@@ -184,7 +184,7 @@ def planned(name: str, cfg: DictConfig, root: Path, parents: Sequence[Stage]) ->
     """
     covered = covered_by(name, cfg, {parent.name: parent.hash for parent in parents})
     folder = root / f"{name}-{digest(covered)[:HASH_DIGITS]}"
-    values = moved(OmegaConf.to_container(cfg, resolve=True), str(cfg.output_dir), str(folder))
+    values = moved(OmegaConf.to_container(cfg, resolve=True), str(cfg.output_dir), str(folder), kept=str(root))
     return Stage(name, OmegaConf.create(values), covered)
 
 
@@ -228,11 +228,12 @@ def _forget(values: dict[str, Any], key: str) -> None:
         node.pop(leaf, None)
 
 
-def moved(value: Any, before: str, after: str) -> Any:
-    """The same values with `after` in place of the folder `before`, at the beginning of any text."""
+def moved(value: Any, before: str, after: str, kept: str | None = None) -> Any:
+    """The same values with `after` in place of the folder `before`, at the beginning of any text, but for what is in the folder `kept`."""
     if isinstance(value, dict):
-        return {key: moved(item, before, after) for key, item in value.items()}
+        return {key: moved(item, before, after, kept) for key, item in value.items()}
     if isinstance(value, list):
-        return [moved(item, before, after) for item in value]
-    is_there = isinstance(value, str) and (value == before or value.startswith(before + "/"))
-    return after + value.removeprefix(before) if is_there else value
+        return [moved(item, before, after, kept) for item in value]
+    if not isinstance(value, str) or (kept is not None and f"{value}/".startswith(f"{kept}/")):
+        return value
+    return after + value.removeprefix(before) if f"{value}/".startswith(f"{before}/") else value

@@ -42,6 +42,12 @@ def pairs(*rows, pad=2, left=False, width=12):
 CHOSEN, REJECTED = [7, 8, 9, 10, 2], [7, 8, 9, 11, 12, 13, 2]  # 2 is EOS, and pads
 
 
+def test_alone_it_freezes_the_bottom_of_the_layers_that_transformers_names():
+    model = RewardModel(load_model(spec(), dtype=torch.float32))
+    trained = {name.split(".")[3] for name, parameter in model.named_parameters() if ".layers." in name and parameter.requires_grad}
+    assert trained == {"7", "8", "9"}
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "divergence"])
 def test_padding_pad_token_and_batch_change_no_score(pooling):
     model = reward_model(pooling=pooling)
