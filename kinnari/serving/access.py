@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinnari.serving.api_errors import ApiError
 
@@ -52,6 +52,38 @@ class RequireKey:
         return scheme.lower() in ("bearer", "basic") and hmac.compare_digest(given, self.key)
 
 
+class SmallBodies:
+    """ASGI middleware: no request, of the page either, may send more than this.
+
+    Args:
+        most_bytes: of a body.
+    """
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self.app, self.most_bytes = app, most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        message = f"The body is larger than {self.most_bytes} bytes, which is all this server takes."
+        too_large = ApiError(413, message, code="body_too_large")
+        said, got = Headers(scope=scope).get("content-length", ""), 0
+        if said.isdecimal() and int(said[:20]) > self.most_bytes:
+            await too_large.response()(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > self.most_bytes:
+                raise too_large
+            return message
+
+        await self.app(scope, counted, send)
+
+
 class KnownHosts:
     """ASGI middleware: requests must name one of `hosts`, so that no web page can reach a loopback server under a name of its own.
 
@@ -77,17 +109,17 @@ def host_name(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
-async def json_body(request: Request, most_bytes: int) -> Any:
+async def json_body(request: Request) -> Any:
     """The parsed body.
 
     Raises:
-        ApiError: 400 no JSON, or not said to be; 408 too slow; 413 too large.
+        ApiError: 400 no JSON, or not said to be; 408 too slow.
     """
     # A page of another site may send a form or plain text unasked, but not this type.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(400, "Send JSON, with the header `Content-Type: application/json`.")
     try:
-        raw = await asyncio.wait_for(_read(request, most_bytes), BODY_TIMEOUT_S)
+        raw = await asyncio.wait_for(request.body(), BODY_TIMEOUT_S)
     except TimeoutError:
         raise ApiError(408, f"The body did not arrive within {BODY_TIMEOUT_S:g} seconds.") from None
     except ClientDisconnect:
@@ -96,16 +128,3 @@ async def json_body(request: Request, most_bytes: int) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as problem:  # UnicodeDecodeError is a ValueError
         raise ApiError(400, f"The body is no JSON: {str(problem)[:200]}.", code="invalid_json") from None
-
-
-async def _read(request: Request, most_bytes: int) -> bytes:
-    too_large = ApiError(413, f"The body is larger than {most_bytes} bytes, which is all this server takes.", code="body_too_large")
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > most_bytes:
-        raise too_large
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most_bytes:
-            raise too_large
-    return bytes(raw)

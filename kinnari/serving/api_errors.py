@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from kinnari.serving.chat_model import AnswerTimeoutError, ModelFailedError, PromptTooLongError, QueueFullError, RequestRefusedError
 
@@ -39,14 +40,16 @@ class ApiError(Exception):
         """The JSON object that is sent."""
         return {"error": {"message": self.message, "type": self._type(), "param": self.param, "code": self.code}}
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Response:
         """The whole answer to the client."""
         headers: dict[str, str] = {}
         if self.status in (429, 503):
             headers["Retry-After"] = str(RETRY_AFTER_S)
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(self.body(), self.status, headers)
+        # What a client sent is told back, half of a surrogate pair perhaps, which is no UTF-8.
+        body = json.dumps(self.body(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return Response(body, self.status, headers, media_type="application/json")
 
     def _type(self) -> str:
         known: Mapping[int, str] = {401: "authentication_error", 429: "rate_limit_error"}

@@ -20,7 +20,9 @@ from kinnari.serving.chat_model import ChatRequest
 from kinnari.text.conversation import Message, Role
 
 MOST_CHOICES = 16  # n, times prompts of one request
+GREEDY_BELOW = 1e-6  # a temperature by which logits would be divided beyond what a float holds
 _Stop = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
+_Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 _Text = Annotated[StrictStr, Field(max_length=10_000_000)]  # the server's limit of bytes is the real one
 # Values that ask for nothing; anything else of these is refused.
 _UNSERVED: Mapping[str, tuple[Any, ...]] = {
@@ -56,7 +58,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: StrictStr | None = None
-    stream: bool = False
+    stream: bool | None = False
     stream_options: _StreamOptions | None = None
     n: Annotated[StrictInt, Field(ge=1, le=MOST_CHOICES)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -66,9 +68,9 @@ class _Body(BaseModel):
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = None
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = None
+    logit_bias: Annotated[dict[int, _Bias], Field(max_length=1000)] | None = None  # more would slow down everybody's tokens
     top_k: Annotated[StrictInt, Field(ge=-1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)] | None = None
     no_repeat_ngram_size: Annotated[StrictInt, Field(ge=0)] | None = None
     min_tokens: Annotated[StrictInt, Field(ge=0)] | None = None
     start_script: StrictStr | None = None
@@ -165,7 +167,7 @@ def chat_requests(body: ChatBody | TextBody, settings: GenerationSettings, most_
 
 
 def decoding_of(body: _Body, settings: GenerationSettings) -> GenerationSettings:
-    """Decoding of a request: temperature 0 is greedy, any other samples; neither searches with beams.
+    """Decoding of a request: temperature 0 (or all but 0) is greedy, any other samples; neither searches with beams.
 
     Raises:
         ConfigError: values that contradict one another.
@@ -175,7 +177,7 @@ def decoding_of(body: _Body, settings: GenerationSettings) -> GenerationSettings
         "no_repeat_ngram_size": body.no_repeat_ngram_size, "start_script": body.start_script,
     }  # fmt: skip
     sampling = {"temperature": body.temperature, "top_p": body.top_p, "top_k": None if body.top_k is None else max(0, body.top_k)}
-    if body.temperature == 0:
+    if body.temperature is not None and body.temperature < GREEDY_BELOW:
         given |= {"do_sample": False, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     elif any(value is not None for value in sampling.values()):
         given |= sampling | {"do_sample": True, "num_beams": 1}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fastapi import FastAPI
 
 from kinnari.errors import ConfigError
-from kinnari.serving.access import KnownHosts, RequireKey
+from kinnari.serving.access import KnownHosts, RequireKey, SmallBodies
 from kinnari.serving.api_errors import install_error_handlers
 from kinnari.serving.chat_model import ChatModel
 from kinnari.serving.openai_api import ApiSettings, api_routes
@@ -46,6 +46,7 @@ def build_app(
     app.include_router(api_routes(models, allowed))
     if page is not None:
         page(app)
+    app.add_middleware(SmallBodies, most_bytes=allowed.max_body_bytes)
     if api_key:
         app.add_middleware(RequireKey, key=api_key)
     if hosts is not None:

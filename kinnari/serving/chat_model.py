@@ -20,7 +20,9 @@ class ChatRequest:
         messages: the conversation so far, its last turn the user's; rendered with the model's template.
         prompt: text to go on with as it stands, in place of messages.
         settings: decoding of this request alone.
-        seed: of sampling; two requests with equal seeds get equal answers, whoever else is served meanwhile.
+        seed: of sampling; two equal requests draw alike, whoever else is served meanwhile. Equal answers come of it in float32 alone:
+            16-bit logits round differently with the number of rows that run, and of two tokens that are nearly equally likely the
+            other may come.
         stop: texts that end the answer; none of them is part of it.
         frequency_penalty, presence_penalty, logit_bias: see `kinnari.generation.penalties.Penalties`.
     """

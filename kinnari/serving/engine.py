@@ -111,8 +111,13 @@ class Engine:
     def _check_room(self) -> None:
         if self._closing:
             raise ModelFailedError(f"{self.name} was shut down.")
+        self._forget_the_gone()
         if len(self._at_work()) + len(self._waiting) >= self.max_running + self.max_waiting:
             raise QueueFullError(f"{self.name} serves {self.max_running} requests and {self.max_waiting} wait. Try again in a moment.")
+
+    def _forget_the_gone(self) -> None:
+        """Of those who wait. Not by the engine's turns alone: one of them may be a long answer of the sampler."""
+        self._waiting = deque(row for row in self._waiting if not row.give_up())
 
     def _work(self) -> None:
         with torch.inference_mode():
@@ -137,7 +142,7 @@ class Engine:
     def _turn(self) -> None:
         """Those who wait no more leave, prompts are read, everybody who runs gets one token."""
         with self._changed:
-            self._waiting = deque(row for row in self._waiting if not row.give_up())
+            self._forget_the_gone()
         self._leave()
         self._read()
         self._step()
@@ -156,7 +161,7 @@ class Engine:
             if row.ended:
                 self._reading = None
             elif logits is not None:
-                row.take(row.choose(logits))
+                _go_on(row, logits)
                 if not row.ended:
                     self._rows.join(row.reading)
                     self._running.append(row)
@@ -168,16 +173,18 @@ class Engine:
         except (torch.OutOfMemoryError, MemoryError):
             log.warning("%s: no memory to read a prompt of %d tokens", self.name, len(row.prompt))
             row.fail(ModelFailedError("There is not enough memory for a prompt of this length. Shorten it, or try again later."))
-            return None
+        except Exception as problem:  # those who run are in another cache
+            _fail(row, problem)
+        return None
 
     def _admit(self) -> bool:
         """The next one in the queue is read, if there is room; those that only the sampler can answer are answered here and now."""
-        while self._waiting and len(self._running) < self.max_running:
-            row = self._waiting[0]
-            alone = self._rows is None or row.settings.num_beams > 1
-            if not alone and not self._fits(row):
-                return False
+        while len(self._running) < self.max_running:
             with self._changed:
+                row = self._waiting[0] if self._waiting else None
+                alone = row is not None and (self._rows is None or row.settings.num_beams > 1)
+                if row is None or (not alone and not self._fits(row)):
+                    return False
                 self._waiting.popleft()
             if not alone:
                 self._reading = row
@@ -203,7 +210,7 @@ class Engine:
         logits = self._rows.step([row.said[-1] for row in self._running])
         likely = logits.argmax(dim=-1).tolist()
         for i, row in enumerate(self._running):
-            row.take(likely[i] if row.choice.most_likely else row.choose(logits[i]))
+            _go_on(row, logits[i], likely[i] if row.choice.most_likely else None)
         self._leave()
 
     def _leave(self) -> None:
@@ -217,12 +224,29 @@ class Engine:
 
     def _lose(self, problem: Exception) -> None:
         """What ran is lost; those who wait are served next."""
-        told = ModelFailedError(f"The model broke down while it answered ({type(problem).__name__}); try again.")
+        told = _broke_down(problem)
         for row in self._at_work():
             row.fail(told)
         self._running, self._reading, self._alone = [], None, None
         if self._rows is not None:
             self._rows.clear()
+
+
+def _go_on(row: ServedRow, logits: torch.Tensor, token: int | None = None) -> None:
+    """One more token, chosen out of its logits [V] unless it is known; what cannot be chosen from is the end of this row alone."""
+    try:
+        row.take(row.choose(logits) if token is None else token)
+    except Exception as problem:
+        _fail(row, problem)
+
+
+def _fail(row: ServedRow, problem: Exception) -> None:
+    log.error("An answer was given up; the others go on", exc_info=problem)
+    row.fail(_broke_down(problem))
+
+
+def _broke_down(problem: Exception) -> ModelFailedError:
+    return ModelFailedError(f"The model broke down while it answered ({type(problem).__name__}); try again.")
 
 
 def _check(model: PreTrainedModel | PeftModel, **limits: float | None) -> None:

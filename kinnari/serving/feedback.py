@@ -127,8 +127,13 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def _csv_line(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([cell.encode("utf-8", "replace").decode("utf-8") for cell in cells])
+    csv.writer(text, lineterminator="\n").writerow([_one_line_end(cell).encode("utf-8", "replace").decode("utf-8") for cell in cells])
     return text.getvalue()
+
+
+def _one_line_end(cell: str) -> str:
+    # A lone carriage return, which models do write, is not quoted by csv (3.11) and would end the row; votes.jsonl keeps it.
+    return cell.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _file_name(voter: str) -> str:

@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 LONGEST = 200  # characters of a passage: a mean over more says little of one sentence in it
 SHORTEST = 12  # below it "1." or "Yes." waits for what follows
 _LEAST_APART = 0.8  # balanced accuracy on the examples themselves
+# What stands between letters and is not seen (of width 0, or that sets the direction), and halves of surrogate pairs, which are no text.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 # The end of a sentence; a stop within a number or an address is none.
 _END = re.compile(r"[.!?…]+(?=\s)|[。！？\n]")
 
@@ -102,7 +106,7 @@ class Guard:
 
     def check(self, text: str) -> Hit | None:
         """The worst passage of a text, or two neighbours together, that is a hit."""
-        passages = [passage.strip() for passage in passages_of(text) if passage.strip()]
+        passages = [passage.strip() for passage in passages_of(_UNSEEN.sub("", text)) if passage.strip()]
         if not passages:
             return None
         passages += [f"{one} {two}" for one, two in pairwise(passages)]

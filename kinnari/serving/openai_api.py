@@ -39,7 +39,7 @@ class ApiSettings:
     Args:
         settings: decoding where a request says nothing.
         most_new_tokens: a request may ask for.
-        max_body_bytes: of a request.
+        max_body_bytes: of any request, to the page too.
     """
 
     settings: GenerationSettings
@@ -65,13 +65,13 @@ def api_routes(models: Sequence[ChatModel], allowed: ApiSettings) -> APIRouter:
 
     @routes.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        return await _answered(request, parsed(ChatBody, await json_body(request, allowed.max_body_bytes)), known, allowed)
+        return await _answered(request, parsed(ChatBody, await json_body(request)), known, allowed)
 
     @routes.post("/v1/completions")
     async def completions(request: Request) -> Response:
-        return await _answered(request, parsed(TextBody, await json_body(request, allowed.max_body_bytes)), known, allowed)
+        return await _answered(request, parsed(TextBody, await json_body(request)), known, allowed)
 
-    @routes.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    @routes.api_route("/v1/{rest:path}", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
     async def anything_else(rest: str, request: Request) -> Response:
         raise ApiError(404, f"{request.method} /v1/{rest} is not served here.", code="unknown_url")
 

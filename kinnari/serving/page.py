@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kinnari.errors import ConfigError
 from kinnari.evaluation.judging.questionnaire import LAYOUTS
 from kinnari.generation.settings import GenerationSettings
+from kinnari.serving.api_errors import ApiError
 from kinnari.serving.chat_model import ChatModel
 from kinnari.serving.exchanges import LiveReplies
 from kinnari.serving.feedback import FeedbackFile, VoteFiles
@@ -36,6 +37,8 @@ _POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
+# By these Gradio writes files for whoever asks (an empty one even where files may have 0 bytes); the page uses none of them (6.31).
+_CLOSED = ("/gradio_api/upload", "/gradio_api/deep_link")
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -137,7 +140,9 @@ def mount_page(app: Any, page: gradio.Blocks, path: str = "/") -> None:
 
 
 class FetchNothingOutside:
-    """ASGI middleware: every response says that a browser must fetch nothing from other servers, nor show the page within another."""
+    """ASGI middleware: every response says that a browser must fetch nothing from other servers, nor show the page within another;
+    and the page takes no files.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -151,4 +156,7 @@ class FetchNothingOutside:
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
+        if scope["type"] == "http" and scope["path"].rstrip("/") in _CLOSED:
+            await ApiError(404, "There is nothing to be uploaded here, and no state to be kept.").response()(scope, receive, send)
+            return
         await self.app(scope, receive, send_with_policy if scope["type"] == "http" else send)

@@ -85,9 +85,9 @@ class EncoderEmbedder:
         """See `SentenceEmbedder`; a text without any token is of length 0."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
-        with self._one_at_a_time, torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
-                places = order[start : start + self.batch_size]
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            with self._one_at_a_time, torch.inference_mode():  # so nobody waits for all of a long text
                 vectors[places] = self._embed([texts[i] for i in places])
         return vectors
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +15,7 @@ from kinnari.generation.settings import GenerationSettings
 from kinnari.serving.chat_model import ChatModel, ChatRequest, RequestRefusedError
 from kinnari.serving.exchanges import Exchange, messages_for
 from kinnari.tasks import build
-from kinnari.tasks.serving import engine, guarded
+from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded
 
 HELP = "/reset begins anew, /system TEXT sets the system prompt (/system alone shows it), /quit ends; Ctrl-C stops an answer."
 
@@ -25,13 +27,15 @@ def chat(cfg: DictConfig) -> dict[str, Any]:
         exchanges: how many there were.
 
     Raises:
-        ConfigError: `chat.history` is below 0.
+        ConfigError: `chat.history` or `chat.timeout_s` is out of its range.
     """
     if not isinstance(cfg.chat.history, int) or cfg.chat.history < 0:
         raise ConfigError(f"chat.history={cfg.chat.history} must be a whole number of at least 0.")
-    settings = build.generation_settings(cfg)
+    check_timeout("chat.timeout_s", cfg.chat.timeout_s)
+    settings, guard = build.generation_settings(cfg), guard_of(cfg)
     loaded = engine(cfg, max_running=1, max_waiting=1, timeout_s=cfg.chat.timeout_s)
-    model = guarded(cfg, [loaded])[0]
+    model = guarded(guard, [loaded])[0]
+    _replace_what_is_no_text()
     talk = Talk(model, settings, history=cfg.chat.history, system=cfg.chat.system, seed=cfg.seed)
     asks = sys.stdin.isatty()
     if asks:
@@ -40,6 +44,8 @@ def chat(cfg: DictConfig) -> dict[str, Any]:
         for line in _lines("> " if asks else ""):
             if not talk.hear(line):
                 break
+    except BrokenPipeError:  # whoever read the answers has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end, when it flushes
     finally:
         loaded.close()
     return {"exchanges": talk.asked}
@@ -109,6 +115,13 @@ class Talk:
             self.write(f"({problem})\n")
         self.asked += 1
         self.earlier.append(Exchange(question, answer))
+
+
+def _replace_what_is_no_text() -> None:
+    """Bytes of a pipe that are no UTF-8, and letters that a terminal does not have, spoil themselves and not the talk."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _lines(prompt: str) -> Iterator[str]:

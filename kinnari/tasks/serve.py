@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,12 +20,15 @@ from omegaconf import DictConfig
 
 from kinnari.errors import ConfigError
 from kinnari.serving.chat_model import ChatModel
+from kinnari.serving.page_texts import TEXTS
 from kinnari.tasks import build
-from kinnari.tasks.serving import engine, guarded, other_config
+from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded, other_config, served_name
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 5  # that answers have to end when the server does
+GRACE_S = 3  # that answers have to end when the server does; then their askers are told
+CLOSE_S = 3  # that open connections have after it
+READERS = ("reply", "answer-", "AnyIO worker")  # threads that end once the models do, by their names
 
 
 def serve(cfg: DictConfig) -> dict[str, Any]:
@@ -37,19 +43,25 @@ def serve(cfg: DictConfig) -> dict[str, Any]:
     _need_packages(page=cfg.serve.page)
     check_settings(cfg)
     second = other_config(cfg)
+    names = _names(cfg, second)
     key = os.environ.get(cfg.serve.api_key_env, "").strip() if cfg.serve.api_key_env else ""
     listening = bound(str(cfg.serve.host), int(cfg.serve.port))  # before weights are read
     with ExitStack() as until_the_end:
+        until_the_end.callback(_let_readers_end)
         until_the_end.callback(listening.close)
         limits = {name: cfg.serve[name] for name in ("max_running", "max_waiting", "timeout_s", "cache_tokens")}
+        guard = guard_of(cfg)
         models: list[ChatModel] = []
-        for config, name in [(cfg, cfg.serve.name)] + ([] if second is None else [(second, cfg.serve.other.name)]):
+        for config, name in zip([cfg] if second is None else [cfg, second], names, strict=True):
             models.append(engine(config, name, **limits))
             until_the_end.callback(models[-1].close)
-        models = guarded(cfg, models)
+        models = guarded(guard, models)
         address = address_of(listening)
         _warn_of_open_doors(str(cfg.serve.host), key, cfg.serve.api_key_env)
-        _run(_application(cfg, models, key), listening, lambda: _tell(address, models, page=cfg.serve.page))
+        _run(
+            _application(cfg, models, key), listening, lambda: _tell(address, models, page=cfg.serve.page),
+            [partial(model.close) for model in models],
+        )  # fmt: skip
     return {"address": address, "models": [model.name for model in models]}
 
 
@@ -61,10 +73,20 @@ def check_settings(cfg: DictConfig) -> None:
         value = serve[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise ConfigError(f"serve.{name}={value} must be a whole number of at least {lowest}.")
-    if not isinstance(serve.timeout_s, int | float) or serve.timeout_s <= 0:
-        raise ConfigError(f"serve.timeout_s={serve.timeout_s} must be a number of seconds above 0.")
+    check_timeout("serve.timeout_s", serve.timeout_s)
+    if serve.cache_tokens is not None and (not isinstance(serve.cache_tokens, int) or serve.cache_tokens < 2):
+        raise ConfigError(f"serve.cache_tokens={serve.cache_tokens} must be a whole number of at least 2, or null for no limit.")
+    if serve.language not in ("auto", *TEXTS):
+        raise ConfigError(f"serve.language={serve.language}: the page is not written in it; choose one of auto, {', '.join(TEXTS)}.")
     if serve.port > 65535:
         raise ConfigError(f"serve.port={serve.port} is no port; the highest is 65535, and 0 takes any that is free.")
+
+
+def _names(cfg: DictConfig, second: DictConfig | None) -> list[str]:
+    names = [cfg.serve.name or served_name(cfg)] + ([] if second is None else [cfg.serve.other.name or served_name(second)])
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Both models would be served as {names[0]}. Name them apart with serve.name and serve.other.name.")
+    return names
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -129,8 +151,12 @@ def _mount_page(app: Any, cfg: DictConfig, models: Sequence[ChatModel]) -> None:
     mount_page(app, page)
 
 
-def _run(app: Any, listening: socket.socket, when_ready: Callable[[], None]) -> None:
-    """Until somebody asks for the end; a second time ends at once."""
+def _run(app: Any, listening: socket.socket, when_ready: Callable[[], None], endings: Sequence[Callable[[], None]]) -> None:
+    """Until somebody asks for the end; a second time ends at once.
+
+    Args:
+        endings: of the models, which tell those who still wait then.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -148,12 +174,37 @@ def _run(app: Any, listening: socket.socket, when_ready: Callable[[], None]) -> 
             await super().startup(sockets=sockets)
             when_ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            late = asyncio.get_running_loop().call_later(GRACE_S, self._end_answers)
+            await super().shutdown(sockets=sockets)
+            late.cancel()
+
+        def _end_answers(self) -> None:
+            for end in endings:
+                threading.Thread(target=end, daemon=True).start()
+
         def _end(self, number: int, frame: FrameType | None) -> None:
             self.force_exit = self.should_exit
             self.should_exit = True
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S, server_header=False, ws="none")
+    logging.getLogger("uvicorn.error").addFilter(_no_cut)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S + CLOSE_S, server_header=False, ws="none"
+    )
     Server(config).run(sockets=[listening])
+
+
+def _let_readers_end() -> None:
+    """A thread that the end of Python meets within torch (where the guard reads a last sentence) would abort the process."""
+    end = time.monotonic() + CLOSE_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(READERS):
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _no_cut(record: logging.LogRecord) -> bool:
+    """Not a stack trace for every connection that is cut at the end, such as that of a page that is open."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _tell(address: str, models: Sequence[ChatModel], *, page: bool) -> None:

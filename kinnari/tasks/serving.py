@@ -14,11 +14,15 @@ from omegaconf import DictConfig, open_dict
 from kinnari.errors import ConfigError
 from kinnari.serving.chat_model import ChatModel
 from kinnari.serving.engine import Engine
+from kinnari.serving.guard import Guard
+from kinnari.serving.guarded import GuardedModel
 from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.rules import check
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 7 * 24 * 3600
 
 
 def engine(cfg: DictConfig, name: str | None = None, **limits: Any) -> Engine:
@@ -36,14 +40,20 @@ def engine(cfg: DictConfig, name: str | None = None, **limits: Any) -> Engine:
     return made
 
 
-def guarded(cfg: DictConfig, models: Sequence[ChatModel]) -> list[ChatModel]:
-    """The models behind the guard of `guard=`, one guard for all; as they are where there is none."""
-    if cfg.get("guard") is None:
-        return list(models)
-    from kinnari.serving.guarded import GuardedModel
+def guard_of(cfg: DictConfig) -> Guard | None:
+    """The guard of `guard=`; None where there is none. To be made first: it is small, and its mistakes are soon told."""
+    return None if cfg.get("guard") is None else instantiate(cfg.guard, _convert_="all")
 
-    guard = instantiate(cfg.guard, _convert_="all")
-    return [GuardedModel(model, guard) for model in models]
+
+def guarded(guard: Guard | None, models: Sequence[ChatModel]) -> list[ChatModel]:
+    """The models behind one guard for all."""
+    return list(models) if guard is None else [GuardedModel(model, guard) for model in models]
+
+
+def check_timeout(name: str, value: object) -> None:
+    """Raises ConfigError: no number of seconds that can be waited for."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_WAIT_S:
+        raise ConfigError(f"{name}={value} must be a number of seconds above 0, and at most {LONGEST_WAIT_S} (a week).")
 
 
 def served_name(cfg: DictConfig) -> str:

@@ -133,8 +133,12 @@ class Tab:
 
     def choose_language(self, name: str) -> None:
         self.click("#language input")
-        options = until(lambda: self.browser.find_elements(By.CSS_SELECTOR, "#language [role=option]"), "the languages are listed")
-        next(option for option in options if name in option.text).click()
+
+        def listed() -> Any:  # text that still fades in is none to Selenium
+            options = self.browser.find_elements(By.CSS_SELECTOR, "#language [role=option]")
+            return next((option for option in options if name in option.text), None)
+
+        until(listed, "the languages are listed").click()
 
     def open_comparison(self) -> None:
         self.browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")[1].click()

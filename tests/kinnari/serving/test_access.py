@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx2
 import openai
 import pytest
+from fastapi import FastAPI, Request
 
 from kinnari.errors import ConfigError
 from kinnari.generation.settings import GenerationSettings
@@ -61,6 +62,23 @@ def test_a_browser_may_bring_the_key_as_a_password(locked: str) -> None:
 def test_a_loopback_server_answers_to_its_own_names_alone(locked: str, host: str, status: int) -> None:
     headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
     assert httpx2.get(f"{locked}/v1/models", headers=headers).status_code == status
+
+
+def test_no_body_is_larger_than_the_limit_wherever_it_goes() -> None:
+    taken = []
+
+    def page(app: FastAPI) -> None:
+        @app.post("/anything")
+        async def anything(request: Request) -> int:
+            taken.append(len(await request.body()))
+            return taken[-1]
+
+    app = build_app([Recorded("told")], ApiSettings(settings=SETTINGS, max_body_bytes=5000), page=page)
+    with running(app) as base:
+        assert httpx2.post(f"{base}/anything", content=b"x" * 5000).json() == 5000
+        error_of(httpx2.post(f"{base}/anything", content=b"x" * 5001), 413)
+        error_of(httpx2.post(f"{base}/anything", content=iter([b"x" * 1000] * 9)), 413)
+    assert taken == [5000]
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"]])

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from kinnari.serving.chat_model import (
     RequestRefusedError,
 )
 from kinnari.serving.engine import Engine
+from kinnari.serving.served_row import ServedRow
 from kinnari.text.conversation import Message
 from tests.kinnari.generation.test_sampler import CAUSAL
 from tests.kinnari.serving.toys import TEMPLATE, TOKENIZER, toy_engine, toy_model
@@ -318,6 +320,45 @@ def test_a_model_that_breaks_down_loses_its_rows_and_serves_on(monkeypatch: pyte
         engine.close()
 
 
+@pytest.mark.parametrize("where", ["first token", "later token", "prompt"])
+def test_an_answer_that_cannot_go_on_ends_alone(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = slow_engine(0.005, max_running=4)
+    impossible = GenerationSettings(do_sample=True, temperature=1e-40, max_new_tokens=5)  # logits beyond what a float holds
+    if where == "later token":
+        impossible = replace(impossible, temperature=1.0)
+        take = ServedRow.choose
+
+        def breaks(row, logits):
+            return take(row, logits * float("nan") if row.said and row.settings is not LONG else logits)
+
+        monkeypatch.setattr(ServedRow, "choose", breaks)
+    if where == "prompt":
+        read = engine._rows.read
+        monkeypatch.setattr(engine._rows, "read", lambda row, most: read(row, most if len(row.prompt) < 50 else "defect"))
+    try:
+        other = engine.answer(question("Hi", LONG))
+        pieces = iter(other)
+        told = [next(pieces)]
+        with pytest.raises(ModelFailedError, match="broke down"):
+            ask(engine, "x" * 60 if where == "prompt" else "x", GenerationSettings() if where == "prompt" else impossible)
+        told += [next(pieces) for _ in range(3)]
+        assert all(told)
+        other.cancel()
+    finally:
+        engine.close()
+
+
+def test_places_of_those_who_left_a_queue_are_free_during_a_long_answer() -> None:
+    engine = slow_engine(0.02, max_running=1, max_waiting=1)
+    try:
+        running = engine.answer(question("a", replace(LONG, num_beams=2)))  # the engine's thread is in the sampler
+        for _ in range(5):
+            engine.answer(question("b", LONG)).cancel()
+        running.cancel()
+    finally:
+        engine.close()
+
+
 def test_a_prompt_without_memory_for_it_is_refused_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = toy_engine()
     read = engine._rows.read
@@ -383,4 +424,7 @@ def test_limits_that_serve_nobody_are_refused(wrong: dict) -> None:
 
 def test_an_idle_engine_keeps_no_cache(engine: Engine) -> None:
     ask(engine, "Hi", GenerationSettings(max_new_tokens=4))
+    end = time.monotonic() + 10
+    while engine._rows.cache.layers and time.monotonic() < end:  # an answer is read a moment before its row leaves
+        time.sleep(0.01)
     assert engine._rows.cache.layers == []

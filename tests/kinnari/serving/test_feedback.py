@@ -61,6 +61,16 @@ def test_a_row_without_its_end_spoils_itself_alone(tmp_path):
     assert path.read_text().split("\n") == ['{"a": 1}', '{"a": 2, "b', '{"a": 3}', ""]
 
 
+def test_a_vote_is_one_row_whatever_is_in_the_answers(tmp_path):
+    votes, odd = VoteFiles(tmp_path, ("one", "two")), 'a\rb\r\nc\n\0\u2028\x85\ud800,"'
+    votes.add("tab", (given(odd, "one", odd), given("\r", "two", odd)), "A")
+    votes.add("tab", (given("x", "one"), given("y", "two")), "B")
+    rows = read_table(tmp_path / "sheets" / "tab.csv", "sheet")
+    assert [row[LAYOUTS["en"].answer_a] for row in rows] == ['a\nb\nc\n\0\u2028\x85?,"', "x"]
+    stored = [json.loads(line) for line in (tmp_path / "votes.jsonl").read_text("utf-8").split("\n")[:-1]]
+    assert [row["A"]["answer"] for row in stored] == [odd.replace("\ud800", "?"), "x"]
+
+
 @pytest.mark.parametrize("language", LAYOUTS)
 def test_votes_are_sheets_and_a_key_that_unblinds_them(tmp_path, language):
     votes = VoteFiles(tmp_path, ("one", "two"), language)

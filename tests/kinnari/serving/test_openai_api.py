@@ -244,6 +244,7 @@ def test_a_body_that_a_foreign_page_may_send_is_refused(address: str, kind: str)
         ("max_tokens", 61), ("n", 0), ("n", 100), ("stop", [""]), ("stop", 3), ("seed", "a"), ("tools", [{"type": "function"}]),
         ("logprobs", True), ("response_format", {"type": "json_object"}), ("logit_bias", {"a": 1}), ("start_script", "xx"),
         ("min_tokens", 50), ("model", 3), ("presence_penalty", 9), ("stream", "maybe"),
+        ("repetition_penalty", 1e-300), ("logit_bias", {str(i): 1 for i in range(1001)}),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named(address: str, field: str, value: object) -> None:
@@ -265,6 +266,27 @@ _LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 @given(st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4), max_leaves=12))
 def test_no_json_makes_the_server_fail(address: str, body: object) -> None:
     assert post(address, "chat/completions", json=body).status_code in (200, 400, 404)
+
+
+@pytest.mark.parametrize("field", ["model", "\ud800"])
+def test_half_a_character_is_refused_as_anything_else_is(address: str, field: str) -> None:
+    body = json.dumps(
+        {"messages": user("a"), "logit_bias": {"\ud800": 1}} if field != "model" else {"messages": user("a"), field: "\ud800"}
+    )
+    headers = {"Content-Type": "application/json"}
+    error_of(post(address, "chat/completions", content=body.encode(), headers=headers), 404 if field == "model" else 400)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-310])
+def test_a_temperature_that_no_float_can_divide_by_is_greedy(address: str, told: Recorded, temperature: float) -> None:
+    chat(address, temperature=temperature, top_p=0.5)
+    assert told.asked[0].settings == SETTINGS
+
+
+def test_null_is_as_good_as_nothing(address: str, told: Recorded) -> None:
+    names = ("n", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "logit_bias", "tools", "user")
+    assert chat(address, **dict.fromkeys(names)).status_code == 200
+    assert told.asked[0].settings == SETTINGS
 
 
 def test_an_unknown_model_is_a_404(client: openai.OpenAI) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from selenium import webdriver
 
@@ -245,6 +246,12 @@ def test_the_page_speaks_the_language_of_the_browser(browser, address, language)
         tab.choose_language(TEXTS[other].name)
         tab.wait_for_text(TEXTS[other].compare_hint, "#compare-hint")
         assert texts.tagline not in tab.text("body")
+
+
+def test_nobody_writes_files_on_the_server(address):
+    assert httpx2.post(f"{address.rstrip('/')}/gradio_api/upload", files={"files": ("empty", b"")}).status_code == 404
+    assert httpx2.get(f"{address.rstrip('/')}/gradio_api/deep_link", params={"session_hash": "a"}).status_code == 404
+    assert httpx2.get(f"{address.rstrip('/')}/gradio_api/file=/etc/passwd").status_code == 403
 
 
 def test_nothing_is_fetched_from_elsewhere(browser, tmp_path):

@@ -116,7 +116,19 @@ def test_a_missing_value_names_its_override():
     with pytest.raises(MissingMandatoryValue) as caught:
         _ = cfg.data.alpaca.path
     assert is_users_mistake(caught.value)
-    assert explain(caught.value).endswith("Add data.alpaca.path=...")
+    assert explain(caught.value).endswith("Add data.alpaca.path=VALUE")
+
+
+def test_a_launcher_without_its_package_names_the_extra():
+    problem = RuntimeError("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher'")
+    assert is_users_mistake(problem)
+    assert " ".join(explain(problem).split()).endswith("(SlurmLauncher). Install the extra that brings it: pip install 'kinnari[slurm]'.")
+    assert not is_users_mistake(RuntimeError("Unknown plugin class : 'theirs.Launcher'"))
+
+
+def test_of_many_options_those_that_begin_alike_are_named_and_the_rest_are_not():
+    text = told("model=smollm2")
+    assert "Did you mean model=smollm2_135m or model=" in text and "task=list task.group=model" in text and "xglm7b" not in text
 
 
 def test_a_reference_to_nothing_names_both_ends():
