@@ -29,7 +29,7 @@ bench: $(VENV)/installed
 docs: $(VENV)/installed
 	$(PIP) install -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "open site/index.html, or read it at http://127.0.0.1:8000 with $(BIN)/mkdocs serve"
+	@echo "read site/ at http://127.0.0.1:8000 with $(BIN)/mkdocs serve: its links and its search need a server"
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -243,7 +243,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         reasons = Counter(reject.reason for reject in self.rejects if reject.step == "max_length").most_common(1)
         if reasons:
             return f"The longest ones: {reasons[0][0]}. Raise max_length."
-        return "Hold out less (held_out_fraction), or read more prompts."
+        return "Hold out less (held_out.fraction, held_out.most), or read more prompts."
 
 
 def prompt_keys(ranked: RankedAnswers) -> list[str]:

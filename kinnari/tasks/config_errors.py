@@ -16,6 +16,7 @@ from kinnari.errors import ConfigError, RunStopped
 from kinnari.tasks.compose import conf_folder
 
 WIDTH = 100
+MANY = 30  # options that would push what was meant out of sight
 _UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC,
                   errno.EDQUOT)  # fmt: skip
 SEVERAL = ("data", "benchmark", "callbacks", "logger", "experiment", "debug")  # groups of which several files make sense at once
@@ -100,12 +101,17 @@ def is_users_mistake(problem: BaseException) -> bool:
         return cause is None or isinstance(cause, (ConfigError, ImportError)) or "argument" in _argument_error(cause)
     if isinstance(problem, OSError) and not isinstance(problem, CompactHydraException):  # hydra's MissingConfigException is both
         return problem.filename is not None and problem.errno in _UNUSABLE_PATH
-    return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException)) or _no_option(problem)
+    return isinstance(problem, (ConfigError, CompactHydraException, OmegaConfBaseException)) or _no_option(problem) or _no_plugin(problem)
 
 
 def _no_option(problem: BaseException) -> bool:
     """What hydra 1.3 says, without a class of its own, where a group that a task chooses an option of is set to null."""
     return isinstance(problem, ValueError) and str(problem).startswith("Config group override must be a string or a list")
+
+
+def _no_plugin(problem: BaseException) -> bool:
+    """What hydra 1.3 says, without a class of its own, of a launcher that has a file here and whose package is not installed."""
+    return isinstance(problem, RuntimeError) and str(problem).startswith("Unknown plugin class") and bool(_extra(str(problem)))
 
 
 def explain(problem: BaseException) -> str:
@@ -122,6 +128,8 @@ def _account(problem: BaseException) -> str:
         return str(problem)
     if isinstance(problem, MissingConfigException):  # an OSError too
         return _unknown_option(problem)
+    if _no_plugin(problem):
+        return f"A plugin of Hydra is not installed ({str(problem).rpartition('.')[2].strip(chr(39))}). {_extra(str(problem))}"
     if _no_option(problem):
         return "A group of files is set to null, and the task or experiment needs one of its options. Leave that out, or name an option."
     if isinstance(problem, OSError):
@@ -140,7 +148,7 @@ def _account(problem: BaseException) -> str:
 def missing_value(*keys: str) -> str:
     """What to write for settings that no file can know."""
     names = ", ".join(keys)
-    return f"{names} must be given: no file can know {'it' if len(keys) == 1 else 'them'}. Add {' '.join(f'{k}=...' for k in keys)}"
+    return f"{names} must be given: nothing stands there by default. Add {' '.join(f'{k}=VALUE' for k in keys)}"
 
 
 def _unknown_option(problem: Any) -> str:
@@ -153,7 +161,10 @@ def _unknown_option(problem: Any) -> str:
     extra = _extra(option)
     if extra:
         return f"{group}={option} is not installed. {extra}"
-    return f"{group}={option} is unknown.{_nearest(option, options, group + '=')} The options of {group}: {', '.join(options)}."
+    listed = f"The options of {group}: {', '.join(options)}."
+    if len(options) > MANY:
+        listed = f"`python launch.py task=list task.group={group}` tells what the {len(options)} options of {group} are."
+    return f"{group}={option} is unknown.{_nearest(option, options, group + '=')} {listed}"
 
 
 def _unreadable(override: str) -> str:
@@ -312,7 +323,8 @@ def _nearest(name: str, options: Iterable[str], prefix: str) -> str:
     same = [option for option in options if option.rpartition(".")[2] == last]
     close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.75)
     endings = [o for o in options if difflib.SequenceMatcher(None, last.lower(), o.rpartition(".")[2]).ratio() > 0.8]
-    found = list(dict.fromkeys([*same, *close, *endings]))[:3]
+    longer = [o for o in options if len(name) > 2 and o.startswith(name.lower())]
+    found = list(dict.fromkeys([*same, *close, *endings, *longer]))[:3]
     return f" Did you mean {' or '.join(prefix + option for option in found)}?" if found else ""
 
 
