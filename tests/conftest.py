@@ -17,5 +17,7 @@ if "KINNARI_PREPARED" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["KINNARI_PREPARED"], ignore_errors=True)
 
 # Examples are judged by what comes out of them: on a machine that others use, or when the first one loads a tokenizer, they take any time.
-hypothesis.settings.register_profile("kinnari", deadline=None)
+# The same examples each time, so that a change is what makes a test fail; `pytest --hypothesis-profile=random` looks for new ones.
+hypothesis.settings.register_profile("kinnari", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None)
 hypothesis.settings.load_profile("kinnari")

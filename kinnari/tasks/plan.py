@@ -22,7 +22,7 @@ from kinnari.planning.energy import grid
 from kinnari.planning.outlook import Outlook, look_ahead
 from kinnari.tasks import build
 from kinnari.tasks.estimating import Estimator
-from kinnari.tasks.plan_matrix import matrix_row, refused_row, write_matrix
+from kinnari.tasks.plan_matrix import PAGE, matrix_row, refused_row, write_matrix
 from kinnari.tasks.plan_measure import measure, need_this_machine
 from kinnari.tasks.plan_picture import draw
 from kinnari.tasks.plan_request import plan_request, planned_config
@@ -134,3 +134,4 @@ def _keep(folder: Path, values: dict[str, Any]) -> None:
     (folder / PLAN).write_text(json.dumps(finite(values), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if in_sweep():
         write_matrix(Path(HydraConfig.get().sweep.dir), int(HydraConfig.get().job.num))
+        log.info("all combinations so far: %s", Path(HydraConfig.get().sweep.dir).absolute() / PAGE)

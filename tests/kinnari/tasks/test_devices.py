@@ -1,0 +1,33 @@
+"""A machine without the GPUs of its profile is told at once."""
+
+import pytest
+import torch
+
+from kinnari.errors import ConfigError
+from kinnari.tasks.compose import compose
+from kinnari.tasks.devices import check_devices
+from kinnari.tasks.run import run
+
+
+def test_a_machine_without_the_gpus_of_its_profile_is_told_what_to_do(monkeypatch):
+    four = compose(["model=tiny_causal", "strategy=lora", "hw=v100x4"])
+    for here, said in ((0, "asks for 4 GPUs, and this machine has none. Take hw=cpu"), (2, "has 2")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda here=here: here)
+        with pytest.raises(ConfigError, match=said):
+            check_devices(four, ranks=True)
+    check_devices(four, ranks=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    check_devices(four, ranks=True)
+
+
+def test_what_needs_no_device_asks_for_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for words in (["task=prepare", "hw=v100x4"], ["task=plan", "hw=a100x8"], ["hw=cpux2"]):
+        check_devices(compose(["model=tiny_causal", *words]), ranks=True)
+
+
+def test_nothing_is_written_for_a_run_that_cannot_start(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="hw=v100x1 asks for 1 GPU, and"):
+        run(compose(["model=tiny_causal", "hw=v100x1", f"output_dir={tmp_path}/run"]))
+    assert not (tmp_path / "run").exists()
