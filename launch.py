@@ -6,8 +6,10 @@ print or complete a configuration.
 
 import logging
 import os
+import shutil
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -39,6 +41,8 @@ def launch(cfg: DictConfig) -> Any:
         return run(cfg)
     except Exception as problem:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
+            if is_users_mistake(problem):
+                leave_no_empty_run(Path(HydraConfig.get().runtime.output_dir))
             stop(problem)
         # Now: Hydra tells of it only after the last trial.
         if is_users_mistake(problem):
@@ -46,6 +50,14 @@ def launch(cfg: DictConfig) -> Any:
         else:
             log.error("trial %s failed: %s", HydraConfig.get().job.num, problem, exc_info=not isinstance(problem, RankFailed | RunStopped))
         raise
+
+
+def leave_no_empty_run(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it wrote anything but Hydra's copy of the configuration and an empty log."""
+    kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    nothing_told = all(log_file.stat().st_size == 0 for log_file in folder.glob("launch.log"))
+    if ".hydra" in kept and kept <= {".hydra", "launch.log"} and nothing_told:
+        shutil.rmtree(folder)
 
 
 def stop(problem: Exception) -> NoReturn:

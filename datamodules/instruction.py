@@ -26,6 +26,7 @@ from kinnari.text.batches import Batch, padding_fraction
 from kinnari.text.conversation import Conversation, Reject
 from kinnari.text.plan import BatchPlan, temperature_weights
 from kinnari.text.records import TokenizedRecords
+from kinnari.text.split import why_nothing_held_out
 from kinnari.text.steps import StepDataset, StepSampler
 from kinnari.text.template import Renderer
 from kinnari.text.truncation import Limits
@@ -224,16 +225,14 @@ class InstructionDataModule(pl.LightningDataModule):
             log.warning(
                 "%s: %d rows rejected (%s), %d kept; the rejects are in %s", ", ".join(self.sources), len(self.rejects), told, kept, where
             )
-        reasons = _reasons(prepared)
-        cut = int(prepared.tokens.cut.sum())
-        if reasons or cut:
+        if reasons := _reasons(prepared):
             told = "; ".join(f"{count} because {reason}" for reason, count in reasons.most_common())
-            log.warning("%d records dropped (%s), %d cut", reasons.total(), told or "-", cut)
-        wanted = self.held_out.budget(len(prepared.tokens))
-        if wanted and not len(prepared.held_out):
-            log.warning(
-                "nothing is held out, though held_out asks for %d records: each group of records that share questions is larger", wanted
-            )
+            log.warning("%d records dropped: %s", reasons.total(), told)
+        if cut := int(prepared.tokens.cut.sum()):
+            log.info("%d of %d records are cut to model.max_length=%d or limits", cut, len(prepared.tokens), self.max_length)
+        why = why_nothing_held_out(len(prepared.tokens), self.held_out.fraction, self.held_out.most)
+        if why and not len(prepared.held_out):
+            log.warning(why)
 
     def _why_nothing(self, prepared: Prepared) -> str:
         if len(prepared.held_out):

@@ -31,7 +31,7 @@ from kinnari.text.pairs import PairTable
 from kinnari.text.plan import BatchPlan
 from kinnari.text.progress import progress_line
 from kinnari.text.ranked import RankedAnswers
-from kinnari.text.split import join_questions, split_groups
+from kinnari.text.split import join_questions, split_groups, why_nothing_held_out
 from kinnari.text.steps import StepSampler
 from kinnari.text.template import Renderer
 from kinnari.text.tokens import BROKEN_TEXT, SegmentEncoder
@@ -117,6 +117,9 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.held_out_pairs, self.held_out_records = self._pairs([prompts[i] for i in split.held_out])
         if len(self.train_pairs) == 0:
             raise ConfigError(f"No pair of {', '.join(self.sources)} is left for training. {self._why_nothing()}")
+        why = why_nothing_held_out(len(prompts), self.held_out_fraction, self.held_out_most)
+        if why and not len(self.held_out_pairs) and self.rank == 0:
+            log.warning(why)
         if self.train_records is not None:
             self.plan = self._plan(self.train_records, self.global_size, "length_grouped")
         if self.folder is not None and self.rank == 0:

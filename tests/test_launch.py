@@ -49,6 +49,13 @@ def test_a_mistake_ends_with_status_2_and_one_paragraph(tmp_path, arguments, mes
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr and "\n\n" not in done.stderr.strip()
     assert done.stdout == ""
+    assert not list(tmp_path.rglob("launch.log")) and not list(tmp_path.rglob(".hydra"))
+
+
+def test_a_refused_run_keeps_what_was_in_its_folder(tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    assert command(tmp_path, "batch.global_size=9", f"output_dir={tmp_path}").returncode == 2
+    assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
 def test_an_unknown_flag_ends_with_status_2(tmp_path):

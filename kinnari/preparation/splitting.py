@@ -20,7 +20,7 @@ from kinnari.preparation.store import COUNTS
 from kinnari.preparation.workers import ordered_map, worker_count
 from kinnari.text.minhash import join_labels, near_groups, signature
 from kinnari.text.progress import progress_line
-from kinnari.text.split import LONG_NGRAM, SHORT, SHORT_NGRAM, questions_of
+from kinnari.text.split import LONG_NGRAM, SHORT, SHORT_NGRAM, held_out_budget, questions_of
 
 RANKS = "ranks.npy"
 PERMUTATIONS = 128
@@ -42,10 +42,6 @@ class HeldOut:
     most: int = 256
     seed: int = 42
     near_duplicates: float | None = None
-
-    def budget(self, count: int) -> int:
-        """Conversations of `count` to hold out at most."""
-        return self.most if self.fraction is None else min(self.most, round(self.fraction * count))
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def held_out_of(ranks: np.ndarray, usable: np.ndarray, settings: HeldOut) -> np.
 
     A conversation of which nothing can be trained is on the side of its group, and counts for nothing.
     """
-    held = chosen(ranks[usable], settings.budget(len(usable)))
+    held = chosen(ranks[usable], held_out_budget(len(usable), settings.fraction, settings.most))
     return np.isin(ranks, ranks[usable[held]])
 
 

@@ -1,12 +1,31 @@
-"""Whether this machine has the devices that a run asks for, before anything is read or loaded."""
+"""Whether this machine has the devices and packages that a run asks for, before anything is read or loaded."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
 from kinnari.errors import ConfigError
 
 ON_DEVICES = ("sft", "reward", "dpo", "ppo", "rlhf", "compare", "evaluate", "generate", "chat", "serve")
+LOGGERS = {"pytorch_lightning.loggers.WandbLogger": "wandb"}  # class -> its package and extra, where the extra is not installed by default
+
+
+def check_packages(cfg: DictConfig) -> None:
+    """Look for the packages of extras that a run would need only after its model is loaded.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    for node in cfg.logger.values():
+        package = LOGGERS.get(node.get("_target_", ""))
+        if package and find_spec(package) is None:
+            raise ConfigError(f"logger={package} needs the package {package}: pip install 'kinnari[{package}]'. Or take logger=csv.")
+    if cfg.callbacks.get("energy") and cfg.callbacks.energy.get("country"):
+        from kinnari.planning.energy import grid
+
+        grid(cfg.callbacks.energy.country, None)
 
 
 def check_devices(cfg: DictConfig, ranks: bool) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from kinnari.evaluation.outcome import Outcome
+from kinnari.text.terminal import terminal
 
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:
@@ -19,7 +19,7 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         for cells in _lines(outcome):
             table.add_row(*cells)
-    Console().print(table)
+    terminal().print(table)
 
 
 def _lines(outcome: Outcome) -> list[list[str]]:

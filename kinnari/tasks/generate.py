@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.text import Text
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.answering import Answerer, answer_store
 from kinnari.tasks.generate_file import answer_file
 from kinnari.text.progress import progress_line
+from kinnari.text.terminal import terminal
 from kinnari.translation.translator import Translation, Translator
 
 
@@ -34,7 +34,7 @@ def generate(cfg: DictConfig) -> dict[str, Any]:
         return answer_file(cfg, lambda questions: _rows(engine, cfg, questions))
     prompts = [str(prompt) for prompt in cfg.task.prompts]
     rows = _rows(engine, cfg, prompts)
-    console = Console()
+    console = terminal()
     for row in rows:
         console.print(Text(row["prompt"], style="bold"), *_shown(row), "", sep="\n", soft_wrap=True)
     return {"answers": rows}

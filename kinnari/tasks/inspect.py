@@ -19,6 +19,7 @@ from kinnari.tasks.proofs import Proofs, prove_members
 from kinnari.tasks.shown_records import shown_record
 from kinnari.tasks.token_pieces import TokenPieces
 from kinnari.text.plan import PACKINGS
+from kinnari.text.terminal import terminal
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def inspect(cfg: DictConfig) -> dict[str, Any]:
     shown = [shown_record(data, i, pieces, records.record_ids[i] in proofs.cut) for i in members]
     _write_lines(folder / "inspect.jsonl", data, members, pieces, proofs)
     (folder / "inspect.html").write_text(page(f"What {cfg.model.name} would be trained on", shown, figures), encoding="utf-8")
-    console = Console()
+    console = terminal()
     console.print(legend())
     for record in shown:
         console.print(heading(record), as_text(record), "", sep="\n", soft_wrap=True)

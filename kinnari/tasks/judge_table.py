@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from kinnari.evaluation.judging.figures import Figures
+from kinnari.text.terminal import terminal
 
 _SHARES = ("win", "tie", "loss")
 _RATES = ("win_rate", "length_controlled_win_rate")
@@ -17,8 +16,8 @@ _RATES = ("win_rate", "length_controlled_win_rate")
 
 def print_figures(facts: Mapping[str, Any], groups: Mapping[str, Figures]) -> None:
     """A line for each language, then the reliability of the judge, then what it took."""
-    console = Console()
-    title = escape(f"{facts['second']} against {facts['first']}, judged by {facts['model']} ({facts['template']})")
+    console = terminal()
+    title = f"{facts['second']} against {facts['first']}, judged by {facts['model']} ({facts['template']})"
     console.print(_outcomes(title, groups))
     console.print(_reliability(groups))
     if facts.get("requests"):
@@ -34,12 +33,12 @@ def print_figures(facts: Mapping[str, Any], groups: Mapping[str, Figures]) -> No
 
 def print_people(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Any table of texts."""
-    table = Table(title=escape(title))
+    table = Table(title=title)
     for i, column in enumerate(header):
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*row)
+    terminal().print(table)
 
 
 def _outcomes(title: str, groups: Mapping[str, Figures]) -> Table:
@@ -48,7 +47,7 @@ def _outcomes(title: str, groups: Mapping[str, Figures]) -> Table:
     for column in ("", "n", *_SHARES, "win rate", "at equal length", "p", *(("scores", "ratio") if scored else ())):
         table.add_column(column, justify="right" if column else "left")
     for name, figures in groups.items():
-        cells = [escape(name) or "all", str(figures["n"]), *(_per_cent(figures[key]) for key in _SHARES)]
+        cells = [name or "all", str(figures["n"]), *(_per_cent(figures[key]) for key in _SHARES)]
         cells += [*(_with_interval(figures, key) for key in _RATES), _probability(figures["sign_test_p"])]
         if scored:
             cells += [f"{_number(figures.get('score_first'))} {_number(figures.get('score_second'))}", _number(figures.get("ratio"))]
@@ -63,7 +62,7 @@ def _reliability(groups: Mapping[str, Figures]) -> Table:
     for column in columns + (["with people", "kappa", "rows"] if human else []):
         table.add_column(column, justify="right" if column else "left")
     for name, figures in groups.items():
-        cells = [escape(name) or "all", str(figures["unread_replies"]), str(figures["unread_rows"])]
+        cells = [name or "all", str(figures["unread_replies"]), str(figures["unread_rows"])]
         cells += [_per_cent(figures[key]) for key in ("consistency", "position_bias", "first_place_share")]
         if human:
             cells += [_per_cent(figures.get("human_agreement")), _number(figures.get("human_kappa")), str(figures.get("human_n", "-"))]

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from kinnari.evaluation.comparison import Comparison, as_json, comparison
@@ -24,6 +22,7 @@ from kinnari.tasks.leaderboard_page import Difference, page
 from kinnari.tasks.leaderboard_runs import Judged, Scored, check_unique, differing, read_runs
 from kinnari.tasks.leaderboard_tables import judged_table, pairs_table, score_table, settings_table
 from kinnari.tasks.result import finite
+from kinnari.text.terminal import terminal
 
 
 def leaderboard(cfg: DictConfig) -> dict[str, Any]:
@@ -75,9 +74,9 @@ def _document(scored: Sequence[Scored], judged: Sequence[Judged], pairs: Sequenc
 def _print(figures: Figures) -> None:
     if not figures.rows:
         return
-    table = Table(title=escape(figures.title))
+    table = Table(title=figures.title)
     for i, column in enumerate(figures.columns):
-        table.add_column(escape(column), justify="right" if i else "left")
+        table.add_column(column, justify="right" if i else "left")
     for row in figures.rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*row)
+    terminal().print(table)

@@ -24,7 +24,9 @@ def quiet_libraries() -> None:
     names = ("torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "DeepSpeed", "bitsandbytes", "httpx", "httpx2", "filelock")
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # It gives itself a level when it is imported, which may be later than this.
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     # bitsandbytes 0.50.2 warns at import that an optional package with faster 4-bit kernels for the CPU is missing.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     # A bar per shard of weights, shown even when loading takes a hundredth of a second.
@@ -38,6 +40,9 @@ def ignore_known_warnings() -> None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    # That nothing is held out, and why, is told by the datamodule; PPO trains without dropout, so that its first ratios are 1.
+    warnings.filterwarnings("ignore", message=".*across ranks is zero. Please make sure.*")
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start of training.*")
     # Batches are built by array slicing, faster than a worker process would hand them over.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Each is a library's own call to another one (peft 0.21 and transformers 5.23, pytorch-lightning 2.6 and torch 2.13).

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from kinnari.planning.outlook import Outlook, shown
 from kinnari.tasks.rules import parallel_name
+from kinnari.text.terminal import terminal
 
 MOST_ADVICE = 5
 
@@ -23,7 +23,7 @@ def print_outlook(cfg: DictConfig, outlook: Outlook, values: dict[str, Any], wor
         values: of result.json, those of a measurement among them.
         words: of the command line.
     """
-    console = Console()
+    console = terminal()
     hardware = outlook.request.hardware
     title = f"{cfg.model.name}, {cfg.strategy.tuning.name} / {parallel_name(cfg)}, task={outlook.request.task} on {hardware.name}"
     console.print(f"Memory of one device, GiB: {title}", soft_wrap=True, highlight=False)

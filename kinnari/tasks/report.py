@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from kinnari.text.terminal import terminal
 
 SHOWN_CHARACTERS = 300
 
 
 def print_report(result: dict[str, Any]) -> None:
     """Losses before and after, speed and memory; then each sample question with both answers."""
-    console = Console()
+    console = terminal()
     console.print(_numbers(result))
     if result["samples"]:
         console.print(_answers(result["samples"]))

@@ -28,6 +28,7 @@ from kinnari.tasks import build
 from kinnari.tasks.result import read_result, result_file
 from kinnari.tasks.rlhf_page import report
 from kinnari.tasks.rlhf_stages import Stage, planned, stage_config
+from kinnari.tasks.rlhf_table import print_chain
 from kinnari.tasks.rules import check
 from kinnari.tasks.run import execute, save_config
 
@@ -67,7 +68,9 @@ def rlhf(cfg: DictConfig) -> dict[str, Any]:
         if results[stage.name]["status"] != "done":
             log.warning("stopped in stage %s; the same command goes on from there", stage.name)
             return {"status": results[stage.name]["status"], "stages": rows, **NOTHING}
-    return {"stages": rows, **outcome(results), "report": str(report(Path(cfg.output_dir), rows, results))}
+    told = {"stages": rows, **outcome(results), "report": str(report(Path(cfg.output_dir), rows, results))}
+    print_chain(told)
+    return told
 
 
 def outcome(results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

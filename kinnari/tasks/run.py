@@ -21,7 +21,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kinnari.errors import ConfigError, RankFailed, RunStopped
-from kinnari.tasks.devices import check_devices
+from kinnari.tasks.devices import check_devices, check_packages
 from kinnari.tasks.ranks import OUT_OF_MEMORY_EXIT, is_first_rank, run_ranks
 from kinnari.tasks.rules import TRAINING_TASKS, check, parallel_name
 from kinnari.tasks.small_models import is_small
@@ -44,6 +44,7 @@ def run(cfg: DictConfig) -> Any:
     if cfg.task.name != "plan":  # which checks the run that it plans
         check(cfg)
         check_devices(cfg, needs_ranks(cfg))
+        check_packages(cfg)
     frozen = freeze(cfg)
     result = execute(frozen)
     if result["status"] == "interrupted" and in_sweep():

@@ -22,6 +22,7 @@ from kinnari.errors import ConfigError
 from kinnari.serving.chat_model import ChatModel
 from kinnari.serving.page_texts import TEXTS
 from kinnari.tasks import build
+from kinnari.tasks.package_rules import check_packages
 from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded, other_config, served_name
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def serve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a package is missing, the address cannot be used, or a setting is out of its range.
     """
-    _need_packages(page=cfg.serve.page)
+    check_packages(cfg)  # where a notebook runs the task without its rules
     check_settings(cfg)
     second = other_config(cfg)
     names = _names(cfg, second)
@@ -223,11 +224,3 @@ def _warn_of_open_doors(host: str, key: str, variable: str | None) -> None:
             "serve.host=%s: everybody who reaches this machine can use the model, and no key is wanted. Put one into the environment "
             "variable %s, or serve on 127.0.0.1.", host, variable or "that serve.api_key_env names",
         )  # fmt: skip
-
-
-def _need_packages(*, page: bool) -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("fastapi", "uvicorn", *(["gradio"] if page else [])) if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"task=serve needs {', '.join(missing)}: pip install 'kinnari[serve]'. The page alone needs gradio (serve.page).")

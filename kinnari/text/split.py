@@ -44,12 +44,29 @@ def split_by_question(
     return split_groups(question_groups(conversations, near_duplicates), fraction, most, seed)
 
 
+def held_out_budget(count: int, fraction: float | None, most: int) -> int:
+    """Records of `count` to hold out at most."""
+    return most if fraction is None else min(most, round(fraction * count))
+
+
+def why_nothing_held_out(count: int, fraction: float | None, most: int) -> str:
+    """What to tell of a held-out set that is empty though one was wanted; "" where none was."""
+    wanted = held_out_budget(count, fraction, most)
+    if wanted:
+        why = f"held_out asks for {wanted} records, and each group of records that share questions is larger"
+    elif fraction and most:
+        why = f"held_out.fraction={fraction} of {count} records is less than one. Set held_out.fraction=null held_out.most=N to hold out N"
+    else:
+        return ""
+    return f"nothing is held out, so nothing is measured before and after: {why}"
+
+
 def split_groups(groups: Sequence[str], fraction: float | None, most: int, seed: int) -> Split:
     """`split_by_question` where the name of each record's group is known; without a fraction `most` alone is the bound."""
     members: dict[str, list[int]] = {}
     for index, name in enumerate(groups):
         members.setdefault(name, []).append(index)
-    budget = most if fraction is None else min(most, round(fraction * len(groups)))
+    budget = held_out_budget(len(groups), fraction, most)
     held: list[int] = []
     for name in sorted(members, key=lambda n: hashlib.sha256(f"{seed}:{n}".encode("utf-8", "surrogatepass")).digest()):
         if len(held) + len(members[name]) <= budget and len(members[name]) < len(groups):

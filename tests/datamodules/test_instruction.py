@@ -114,12 +114,15 @@ def test_a_held_out_set_of_everything_is_named_as_the_reason():
         build(Fake(name="a", count=5), held_out_fraction=None, held_out_most=100)
 
 
-def test_a_held_out_set_that_no_group_fits_into_is_told(caplog):
+def test_why_nothing_is_held_out_is_told(caplog):
+    build(Fake(name="a", count=3), held_out_fraction=0)
+    assert "nothing is held out" not in caplog.text  # as was wanted
+
     build(Fake(name="a", count=3), held_out_fraction=0.1)
-    assert "nothing is held out" not in caplog.text  # a tenth of three rounds to none
+    assert "held_out.fraction=0.1 of 3 records is less than one. Set held_out.fraction=null held_out.most=N" in caplog.text
 
     build(Fake(name="a", count=20), held_out_fraction=0.1, held_out_near_duplicates=0.0001)
-    assert "nothing is held out, though held_out asks for 2 records" in caplog.text
+    assert "held_out asks for 2 records, and each group of records that share questions is larger" in caplog.text
 
 
 def test_weights_that_leave_nothing_are_refused():

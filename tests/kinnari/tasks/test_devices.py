@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from kinnari.errors import ConfigError
+from kinnari.tasks import devices
 from kinnari.tasks.compose import compose
-from kinnari.tasks.devices import check_devices
+from kinnari.tasks.devices import check_devices, check_packages
 from kinnari.tasks.run import run
 
 
@@ -31,3 +32,18 @@ def test_nothing_is_written_for_a_run_that_cannot_start(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="hw=v100x1 asks for 1 GPU, and"):
         run(compose(["model=tiny_causal", "hw=v100x1", f"output_dir={tmp_path}/run"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_logger_whose_package_is_missing_is_told_before_anything_is_loaded(monkeypatch):
+    cfg = compose(["model=tiny_causal", "logger=wandb"])
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'kinnari\[wandb\]'. Or take logger=csv"):
+        check_packages(cfg)
+    monkeypatch.setattr(devices, "find_spec", lambda name: name)
+    check_packages(cfg)
+
+
+def test_an_unknown_country_is_told_before_anything_is_loaded():
+    with pytest.raises(ConfigError, match="country=Atlantis"):
+        check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]", "plan.country=Atlantis"]))
+    check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]"]))
