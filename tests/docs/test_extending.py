@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "extending.md"
 FILES: dict[str, str] = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
 MOST_LINES = 40
 ADDITIONS = {"source": ["datamodules/sources/cookbook.py", "conf/data/cookbook.yaml"], "model": ["conf/model/mine.yaml"],
-             "benchmark": ["conf/benchmark/spices.yaml"]}  # fmt: skip
+             "benchmark": ["conf/benchmark/spices.yaml"], "loop": ["my_loop.py"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,15 @@ def test_the_benchmark_is_asked(tree):
     told = result(tree, "evaluate")
     assert (told["status"], told["spices/n"]) == ("done", 6)
     assert told["spices/accuracy"] in [right / 6 for right in range(7)]
+
+
+@pytest.mark.slow
+def test_the_loop_without_a_trainer_has_the_losses_of_the_trainer(tree):
+    words = next(c for c in commands(PAGE) if "my_loop.py" in c).replace("max_steps=20", "max_steps=5").split()[2:]
+    environment = os.environ | {"PYTHONPATH": str(tree), "KINNARI_PREPARED": str(tree / "prepared")}
+    done = subprocess.run([sys.executable, "my_loop.py", *words], cwd=tree, env=environment, capture_output=True, text=True, check=True)
+    losses = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
+    launch(tree, *words, f"output_dir={tree / 'with_trainer'}")
+    curve = json.loads((tree / "with_trainer" / "result.json").read_text(encoding="utf-8"))["loss_curve"]
+    assert len(losses) == 5
+    assert losses == pytest.approx(curve, rel=1e-5)

@@ -72,7 +72,14 @@ def test_every_word_of_a_table_composes(name):
 
 
 def test_the_tables_are_those_of_the_programs_people_come_from():
-    assert [re.match(r"[\w.-]+", name).group() for name in SECTIONS] == ["alpaca-lora", "qlora.py", "TRL", "LLaMA-Factory", "Axolotl"]
+    assert [re.match(r"[\w.-]+", name).group() for name in SECTIONS] == [
+        "alpaca-lora",
+        "qlora.py",
+        "TRL",
+        "OpenRLHF",
+        "LLaMA-Factory",
+        "Axolotl",
+    ]
 
 
 def test_a_word_that_does_not_exist_is_found():
