@@ -75,25 +75,6 @@ def answer_overlap() -> Reward:
     return lambda rollouts: rouge([r.text for r in rollouts], [r.prompt.reference for r in rollouts])["rougeL"]
 
 
-RULES: dict[str, Callable[..., Reward]] = {
-    "script_share": script_share, "near_length": near_length, "matching": matching, "answer_overlap": answer_overlap,
-}  # fmt: skip
-
-
-def rule(name: str, **settings: object) -> Reward:
-    """One of RULES by its name.
-
-    Raises:
-        ConfigError: no such rule, or other settings than it takes.
-    """
-    if name not in RULES:
-        raise ConfigError(f"ppo.rule.name={name} is unknown; choose one of {', '.join(RULES)}.")
-    try:
-        return RULES[name](**settings)
-    except TypeError as error:
-        raise ConfigError(f"ppo.rule.name={name}: {error}. What a rule takes is added one by one, as in +ppo.rule.length=40.") from error
-
-
 def python_callable(path: str) -> Reward:
     """A function of yours, `package.module:function`, called with prompts (the last question of each), answers and references.
 

@@ -113,9 +113,23 @@ def _whole_distribution(c: Config) -> None:
             )
 
 
+def _rule(settings: Mapping[str, Any]) -> None:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        instantiate(settings)
+    except InstantiationException as problem:
+        if isinstance(problem.__cause__, ConfigError):
+            raise problem.__cause__ from None
+        raise ConfigError(
+            f"ppo.rule={dict(settings)} cannot be made: {problem.__cause__ or problem}. Choose a file with ppo/rule=."
+        ) from problem
+
+
 def _reward_of_ppo(c: Config) -> None:
     """All of a reward that can be known without a model: it exists, and takes what it is given."""
-    from kinnari.rollouts.rewards import python_callable, rule
+    from kinnari.rollouts.rewards import python_callable
 
     ppo = c["ppo"]
     kind = ppo["reward"]
@@ -123,8 +137,8 @@ def _reward_of_ppo(c: Config) -> None:
         raise ConfigError(f"ppo.reward={'null' if kind is None else kind} is unknown; choose {', '.join(REWARDS)}.")
     if kind == "rule":
         if not isinstance(ppo["rule"], Mapping):
-            raise ConfigError(f"ppo.rule={ppo['rule']} must be a section: write ppo.rule.name=answer_overlap, and what the rule takes.")
-        rule(**{"name": None, **ppo["rule"]})
+            raise ConfigError(f"ppo.rule={ppo['rule']} must be a section: choose a file with ppo/rule=answer_overlap.")
+        _rule(ppo["rule"])
     elif kind == "callable":
         if not isinstance(ppo["callable"], str):
             raise ConfigError("ppo.reward=callable needs the function: ppo.callable=package.module:function.")

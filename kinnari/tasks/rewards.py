@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from peft import PeftModel
 
@@ -18,7 +19,7 @@ from kinnari.models.quantized import is_quantized_parameter
 from kinnari.models.reward import RewardSettings
 from kinnari.models.spec import ModelSpec
 from kinnari.rollouts.reward_model import ModelReward, share_backbone
-from kinnari.rollouts.rewards import AskedModel, Reward, python_callable, rule
+from kinnari.rollouts.rewards import AskedModel, Reward, python_callable
 from kinnari.strategies.parallel import cluster_environment
 from kinnari.tasks import build
 from kinnari.tasks.reward_folder import check_reward_folder, load_backbone, read_description, read_head
@@ -49,7 +50,7 @@ def reward_function(cfg: DictConfig, parts: build.Parts, policy: Any) -> Reward:
         ConfigError: something it needs is missing.
     """
     made: dict[str, Callable[[], Reward]] = {
-        "rule": lambda: rule(**build.plain(cfg.ppo.rule)),
+        "rule": lambda: instantiate(cfg.ppo.rule),
         "callable": lambda: python_callable(cfg.ppo.callable),
         "llm": lambda: _asked(cfg),
         "model": lambda: model_reward(cfg, parts, policy, Path(cfg.reward.path).expanduser()),

@@ -155,7 +155,7 @@ def _toy_reward(toy: DictConfig) -> None:
         return
     if toy.ppo.reward == "llm" and toy.ppo.llm.model is None:
         log.info("ppo.reward=rule instead of llm: no language model is named (ppo.llm.model)")
-        toy.ppo.reward, toy.ppo.rule = "rule", {"name": "near_length", "characters": 12}
+        toy.ppo.reward, toy.ppo.rule = "rule", {"_target_": "kinnari.rollouts.rewards.near_length", "characters": 12}
     if toy.ppo.reward != "model" or _scores_a_toy(toy):
         return
 

@@ -28,10 +28,10 @@ from tests.distributed import run_ranks
 WORDS = (
     "task=ppo", "model=tiny_causal", "strategy=lora", "trainer.precision=32-true", "batch.micro_size=4", "batch.global_size=4",
     "task.export_merged=false", "data.chatterbot.limit=60", "ppo.num_rollouts=4", "ppo.epochs=1", "ppo.response_length=4",
-    "ppo.held_out_prompts=2", "callbacks=[watchdogs,rollout_samples]", "logger=none", "ppo.reward=rule", "ppo.rule.name=matching",
+    "ppo.held_out_prompts=2", "callbacks=[watchdogs,rollout_samples]", "logger=none", "ppo.reward=rule", "ppo/rule=matching",
     "callbacks.watchdogs.limits.window=2", "callbacks.watchdogs.limits.eos_rate=0",
 )  # fmt: skip
-BLIND = "+ppo.rule.pattern=never-said"  # every answer scores 0
+BLIND = "ppo.rule.pattern=never-said"  # every answer scores 0
 
 
 def composed(folder: Path | str, *more: str) -> Any:

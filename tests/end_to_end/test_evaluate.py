@@ -212,7 +212,7 @@ def kept(store: Path) -> int:
 TRAINED = {
     "sft": ("data.chatterbot.limit=40",),
     "dpo": ("data=chatterbot_ranked", "data.chatterbot_ranked.limit=40"),
-    "ppo": ("ppo.reward=rule", "ppo.rule.name=answer_overlap", "data.chatterbot.limit=40", "generation.max_new_tokens=4",
+    "ppo": ("ppo.reward=rule", "ppo/rule=answer_overlap", "data.chatterbot.limit=40", "generation.max_new_tokens=4",
             "ppo.iterations=1"),
 }  # fmt: skip
 

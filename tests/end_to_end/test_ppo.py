@@ -23,7 +23,7 @@ from tests.distributed import run_ranks
 
 SMALL = ("callbacks=none", "logger=none", "trainer.precision=32-true", "batch.micro_size=2", "task.export_merged=false")
 PPO = (*SMALL, "task=ppo", "data.chatterbot.limit=60", "ppo.iterations=2", "ppo.num_rollouts=8", "ppo.epochs=2", "ppo.response_length=6",
-       "batch.global_size=4", "ppo.reward=rule", "ppo.rule.name=script_share", "+ppo.rule.language=en", "ppo.held_out_prompts=2",
+       "batch.global_size=4", "ppo.reward=rule", "ppo/rule=script_share", "ppo.rule.language=en", "ppo.held_out_prompts=2",
        "optimizer.lr=1e-2")  # fmt: skip
 DPO = (*SMALL, "task=dpo", "model=tiny_causal", "data=chatterbot_ranked", "data.chatterbot_ranked.limit=24", "batch.global_size=8",
        "held_out.fraction=null", "held_out.most=6", "trainer.max_steps=4", "optimizer.lr=1e-2")  # fmt: skip

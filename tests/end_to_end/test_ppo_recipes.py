@@ -129,7 +129,7 @@ def test_under_full_tuning_a_second_backbone_begins_as_the_reward_model(tmp_path
 
 
 def test_it_begins_as_the_policy_where_the_reward_is_no_such_model():
-    cfg = compose([*NEXT_TO_NOTHING, "ppo.reward=rule", "ppo.rule.name=near_length", "+ppo.rule.tokens=4", "strategy=full"])
+    cfg = compose([*NEXT_TO_NOTHING, "ppo.reward=rule", "ppo/rule=near_length", "ppo.rule.characters=4", "strategy=full"])
     tokenizer, policy = build.tokenizer(cfg), build.tuned_model(cfg, build.parts(cfg), build.tokenizer(cfg))
     module = PPOModule(policy, tokenizer, lambda rollouts: [0.0] * len(rollouts), PPOSettings(critic="separate"))
 

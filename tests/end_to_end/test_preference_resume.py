@@ -14,7 +14,7 @@ from tests.end_to_end.forked import Run, finish, same, start
 BASE = ("model=tiny_causal", "callbacks=none", "logger=none", "trainer.precision=32-true", "batch.global_size=4", "batch.micro_size=2",
         "optimizer.lr=1e-2", "checkpoint.keep=3", "checkpoint.resume=auto")  # fmt: skip
 PPO = ("task=ppo", *BASE, "task.export_merged=false", "data.chatterbot.limit=40", "ppo.iterations=4", "ppo.num_rollouts=8", "ppo.epochs=2",
-       "ppo.response_length=[2,6]", "ppo.reward=rule", "ppo.rule.name=script_share", "+ppo.rule.language=en", "ppo.held_out_prompts=2",
+       "ppo.response_length=[2,6]", "ppo.reward=rule", "ppo/rule=script_share", "ppo.rule.language=en", "ppo.held_out_prompts=2",
        "ppo.reward_scaling=running", "ppo.kl_horizon=50", "checkpoint.every_n_steps=4")  # fmt: skip
 PAIRS = ("data=chatterbot_ranked", "data.chatterbot_ranked.limit=24", "held_out.fraction=null", "held_out.most=6", "trainer.max_steps=6",
          "checkpoint.every_n_steps=1", "trainer.validate_every_n_steps=2")  # fmt: skip

@@ -10,7 +10,9 @@ import torch
 
 from kinnari.completion.completer import Completion
 from kinnari.errors import ConfigError, RunStopped
-from kinnari.rollouts.rewards import AskedModel, checked, first_number, python_callable, rule
+from kinnari.rollouts.rewards import (
+    AskedModel, answer_overlap, checked, first_number, matching, near_length, python_callable, script_share,
+)  # fmt: skip
 from kinnari.rollouts.rollout import Rollout
 from kinnari.text.conversation import Message
 from kinnari.text.prompts import Prompt
@@ -24,25 +26,19 @@ def rollouts(*texts, reference="yes"):
 
 
 def test_rules_by_hand():
-    assert rule("script_share", language="th")(rollouts("สวัสดี", "สa", "abc", "")) == [1.0, 0.5, 0.0, 0.0]
-    assert rule("near_length", characters=4)(rollouts("abcd", "ab", "", "abcdefgh", "a" * 20)) == [1.0, 0.5, 0.0, 0.0, 0.0]
-    assert rule("matching", pattern=r"\d")(rollouts("a1", "b")) == [1.0, 0.0]
-    assert rule("answer_overlap")(rollouts("yes", "no")) == [1.0, 0.0]
+    assert script_share("th")(rollouts("สวัสดี", "สa", "abc", "")) == [1.0, 0.5, 0.0, 0.0]
+    assert near_length(4)(rollouts("abcd", "ab", "", "abcdefgh", "a" * 20)) == [1.0, 0.5, 0.0, 0.0, 0.0]
+    assert matching(r"\d")(rollouts("a1", "b")) == [1.0, 0.0]
+    assert answer_overlap()(rollouts("yes", "no")) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"name": "nothing"}, "choose one of"),
-        ({"name": "near_length"}, "characters"),
-        ({"name": "matching", "pattern": "("}, "regular expression"),
-        ({"name": "script_share", "language": "xx"}, "choose one of"),
-        ({"name": "near_length", "characters": 0}, "1 or more"),
-    ],
+    ("made", "setting", "words"),
+    [(matching, "(", "regular expression"), (script_share, "xx", "choose one of"), (near_length, 0, "1 or more")],
 )
-def test_a_rule_that_cannot_be_is_refused(settings, words):
+def test_a_rule_that_cannot_be_is_refused(made, setting, words):
     with pytest.raises(ConfigError, match=words):
-        rule(**settings)
+        made(setting)
 
 
 @pytest.fixture
