@@ -166,7 +166,7 @@ def running_server(overrides: list[str]) -> Iterator[tuple[str, psutil.Process]]
 def _address(process: subprocess.Popen, log: Path) -> str:
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
-        found = re.search(r"at (http://\S+/v1)", log.read_text())
+        found = re.search(r"API (http://\S+/v1)", log.read_text())
         if found:
             return found[1]
         time.sleep(0.2)

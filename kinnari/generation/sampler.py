@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from kinnari.errors import ConfigError
+from kinnari.generation.said_before import SaidBefore
 from kinnari.generation.settings import GenerationSettings
 from kinnari.generation.start_script import StartInScript
 from kinnari.text.batches import pad_rows
@@ -111,6 +112,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # longest first: out of memory shows at once
     answers: dict[int, Answer] = {}
     started = [StartInScript(tokenizer, settings.start_script)] if settings.start_script else []
+    said = [SaidBefore(settings)] if settings.repetition_penalty != 1.0 or settings.no_repeat_ngram_size else []
     with _answering(model, base, config, synced), torch.random.fork_rng(devices=_cuda_devices(base)):
         torch.manual_seed(seed)
         for start in range(0, len(order), settings.batch_size):
@@ -119,9 +121,9 @@ def generate(
                 model,
                 [prompts[i] for i in members],
                 config,
-                started,
+                [*said, *started],
                 synced_gpus=synced,
-                logits_processor=LogitsProcessorList([*started, *logits_processors]),
+                logits_processor=LogitsProcessorList([*said, *started, *logits_processors]),
                 stopping_criteria=StoppingCriteriaList(stopping_criteria),
             )
             answers |= {i: _answer(row, tokenizer, config.eos_token_id) for i, row in zip(members, rows, strict=True)}
@@ -158,7 +160,7 @@ def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 def _transformers_config(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings, stop_id: int | None
 ) -> GenerationConfig:
-    """All of decoding is said here; nothing of the checkpoint's own generation_config but its EOS and decoder start."""
+    """All of decoding is said here, and in `SaidBefore`; nothing of the checkpoint's own generation_config but its EOS and start."""
     own = base.generation_config
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k} if settings.do_sample else {}
@@ -168,8 +170,6 @@ def _transformers_config(
     return GenerationConfig(
         do_sample=settings.do_sample,
         num_beams=settings.num_beams,
-        no_repeat_ngram_size=settings.no_repeat_ngram_size,
-        repetition_penalty=settings.repetition_penalty,
         min_new_tokens=settings.min_new_tokens or None,
         max_new_tokens=settings.max_new_tokens,
         eos_token_id=end_ids(base, tokenizer, stop_id),
@@ -207,16 +207,24 @@ def _answer_batch(
     model: PreTrainedModel | PeftModel,
     prompts: list[Sequence[int]],
     config: GenerationConfig,
-    started: list[StartInScript],
+    of_rows: Sequence[StartInScript | SaidBefore],
     **options: Any,
 ) -> Tensor:
-    """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token)."""
+    """Generated ids [B, S] int64 on the CPU, without the prompt (seq2seq: without the decoder's start token).
+
+    Args:
+        of_rows: processors among `options` that must know where the rows of this batch begin, or their answers.
+    """
     base = _base(model)
     seq2seq = base.config.is_encoder_decoder
     ids, mask = pad_rows(prompts, config.pad_token_id, left=not seq2seq)
-    for processor in started:
-        processor.begin = 1 if seq2seq else ids.shape[1]
     device = _device(base)
+    padding = torch.from_numpy((1 - mask).sum(1)) * (not seq2seq)  # a decoder's rows have none on the left
+    for processor in of_rows:
+        if isinstance(processor, SaidBefore):
+            processor.padding = padding.to(device)
+        else:
+            processor.begin = 1 if seq2seq else ids.shape[1]
     # PEFT's generate calls the model inside, so that the hooks of the outermost FSDP2 group would not fire by themselves.
     register_fsdp_forward_method(model, "generate")
     try:

@@ -18,7 +18,7 @@ class ReplyShape:
 
     Args:
         chat: of `/v1/chat/completions`, else of `/v1/completions`.
-        model: as the client called it.
+        model: its name as `/v1/models` lists it.
     """
 
     def __init__(self, *, chat: bool, model: str) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
-from kinnari.errors import ConfigError
 from kinnari.serving.access import KnownHosts, RequireKey, SmallBodies
 from kinnari.serving.api_errors import install_error_handlers
 from kinnari.serving.chat_model import ChatModel
+from kinnari.serving.model_names import ModelNames
 from kinnari.serving.openai_api import ApiSettings, api_routes
 
 
@@ -21,6 +21,7 @@ def build_app(
     models: Sequence[ChatModel],
     allowed: ApiSettings,
     *,
+    listed: Sequence[str] | None = None,
     page: Callable[[FastAPI], None] | None = None,
     api_key: str = "",
     hosts: Sequence[str] | None = None,
@@ -30,6 +31,7 @@ def build_app(
     Args:
         models: to be served, each under its name.
         allowed: what a request may ask for.
+        listed: names of the models in the API, see `kinnari.serving.model_names`; None for their own.
         page: mounts the chat page at `/`, see `kinnari.serving.page.mount_page`; None for the API alone.
         api_key: that clients must bring; empty for none.
         hosts: names by which the server may be called; None for any.
@@ -37,13 +39,11 @@ def build_app(
     Raises:
         ConfigError: no model, or two of one name.
     """
-    names = [model.name for model in models]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"Models are served under their names, which must differ; there is {', '.join(names) or 'none'}.")
+    names = ModelNames(models, listed)
     # No pages that describe the API: FastAPI's own load scripts from elsewhere.
     app = FastAPI(title="Kinnari", docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(app)
-    app.include_router(api_routes(models, allowed))
+    app.include_router(api_routes(names, allowed))
     if page is not None:
         page(app)
     app.add_middleware(SmallBodies, most_bytes=allowed.max_body_bytes)

@@ -72,7 +72,7 @@ class Engine:
         self.model, self.tokenizer = model.eval(), tokenizer
         self._maker = RowMaker(model, tokenizer, template, timeout_s=timeout_s, most_tokens=cache_tokens)
         self.batched = not self._maker.seq2seq and rows_are_exact(model, len(tokenizer))
-        if not self.batched:
+        if not self.batched and max_running > 1:
             log.info("%s answers one request at a time: it does not compute rows that join and leave", name)
         self._rows = RunningRows(model) if self.batched else None
         self._waiting: deque[ServedRow] = deque()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from kinnari.serving.api_replies import END_OF_STREAM, ReplyShape, data_event, m
 from kinnari.serving.api_requests import ChatBody, TextBody, chat_requests, parsed
 from kinnari.serving.chat_model import ChatModel, ChatRequest, Reply, RequestRefusedError
 from kinnari.serving.live_pieces import LivePieces
+from kinnari.serving.model_names import ModelNames
 
 LOOK_S = 0.5  # how often it is looked whether a client that waits is still there
 _GONE = Response(status_code=499)  # for a client that has left: nobody reads it
@@ -47,29 +48,29 @@ class ApiSettings:
     max_body_bytes: int = 1_000_000
 
 
-def api_routes(models: Sequence[ChatModel], allowed: ApiSettings) -> APIRouter:
-    """The routes; requests that name no model go to the first."""
-    routes, known, created = APIRouter(), {model.name: model for model in models}, int(time.time())
+def api_routes(names: ModelNames, allowed: ApiSettings) -> APIRouter:
+    """The routes."""
+    routes, created = APIRouter(), int(time.time())
 
     @routes.get("/health")
     async def health() -> dict[str, Any]:
-        return {"status": "ok", "models": list(known)}
+        return {"status": "ok", "models": list(names.listed)}
 
     @routes.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [model_card(name, created) for name in known]}
+        return {"object": "list", "data": [model_card(name, created) for name in names.listed]}
 
     @routes.get("/v1/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
-        return model_card(_model(known, name).name, created)
+        return model_card(names.find(name)[0], created)
 
     @routes.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        return await _answered(request, parsed(ChatBody, await json_body(request)), known, allowed)
+        return await _answered(request, parsed(ChatBody, await json_body(request)), names, allowed)
 
     @routes.post("/v1/completions")
     async def completions(request: Request) -> Response:
-        return await _answered(request, parsed(TextBody, await json_body(request)), known, allowed)
+        return await _answered(request, parsed(TextBody, await json_body(request)), names, allowed)
 
     @routes.api_route("/v1/{rest:path}", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
     async def anything_else(rest: str, request: Request) -> Response:
@@ -78,23 +79,14 @@ def api_routes(models: Sequence[ChatModel], allowed: ApiSettings) -> APIRouter:
     return routes
 
 
-def _model(known: Mapping[str, ChatModel], name: str | None) -> ChatModel:
-    if name is None:
-        return next(iter(known.values()))
-    if name not in known:
-        shown = ", ".join(f"`{one}`" for one in known)
-        raise ApiError(404, f"The model `{name[:200]}` does not exist; there is {shown}.", code="model_not_found", param="model")
-    return known[name]
-
-
-async def _answered(request: Request, body: ChatBody | TextBody, known: Mapping[str, ChatModel], allowed: ApiSettings) -> Response:
-    model = _model(known, body.model)
+async def _answered(request: Request, body: ChatBody | TextBody, names: ModelNames, allowed: ApiSettings) -> Response:
+    name, model = names.find(body.model)
     requests = chat_requests(body, allowed.settings, allowed.most_new_tokens)
     try:
         replies = await run_in_threadpool(_asked, model, requests)  # a long prompt takes its time to be tokenised
     except RequestRefusedError as problem:
         raise refusal(problem) from problem
-    answer = _Answer(LivePieces(replies), ReplyShape(chat=isinstance(body, ChatBody), model=model.name), len(requests) // (body.n or 1))
+    answer = _Answer(LivePieces(replies), ReplyShape(chat=isinstance(body, ChatBody), model=name), len(requests) // (body.n or 1))
     if not body.stream:
         texts = await _unless_gone(request, answer.texts())
         return _GONE if texts is None else JSONResponse(answer.shape.whole(texts, replies, answer.prompts))

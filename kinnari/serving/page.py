@@ -39,6 +39,8 @@ _POLICY = (
 )
 # By these Gradio writes files for whoever asks (an empty one even where files may have 0 bytes); the page uses none of them (6.31).
 _CLOSED = ("/gradio_api/upload", "/gradio_api/deep_link")
+# The sidebar's own button is an arrow without a word (6.31); it is shown to close with.
+_TOGGLE_SETTINGS = "() => document.querySelector('.sidebar .toggle-button').click()"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -75,6 +77,12 @@ def build_page(
         with gradio.Row(elem_id="heading"):
             heading = gradio.Markdown()
             labels.add_computed(heading, lambda texts: {"value": f"# Kinnari\n{texts.tagline}"})
+            if len(names) == 1:  # of several one is chosen in the chat; the comparison is blind
+                shown = names[0].replace("`", "'")
+                labels.add_computed(gradio.Markdown(elem_id="model-name"), lambda texts: {"value": f"{texts.model}: `{shown}`"})
+            opener = gradio.Button(elem_id="open-settings", size="sm", variant="secondary")
+            labels.add_computed(opener, lambda texts: {"value": f"⚙ {texts.settings}"})
+            opener.click(None, None, None, js=_TOGGLE_SETTINGS, **_PRIVATE)
             languages = [(texts.name, code) for code, texts in TEXTS.items()]
             selector = gradio.Dropdown(
                 languages, value=labels.language, show_label=False, container=False, elem_id="language", filterable=False

@@ -89,7 +89,9 @@ class Chat:
         self.model = gradio.Dropdown(
             names, value=names[0], visible=len(names) > 1, elem_id="models", container=False, show_label=False, filterable=False
         )
-        labels.add(self.model, label="model")
+        labels.add_computed(
+            self.model, lambda texts: {"label": texts.model, "choices": [(f"{texts.model}: {name}", name) for name in names]}
+        )
         self.window = chat_window(elem_id="chat", height="max(280px, calc(100vh - 23.5rem))", placeholder=GREETING)
         self.box = question_box(labels, elem_id="question", autofocus=True)
         with gradio.Row(elem_classes="quiet"):

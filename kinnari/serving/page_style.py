@@ -15,10 +15,14 @@ main.fillable {
   width: 100%; max-width: 1240px !important; margin: 0 auto !important; padding: 0.9rem 2rem 0.6rem !important;
 }
 .form { background: transparent !important; border: none !important; box-shadow: none !important; }
-#heading { align-items: center; flex-wrap: nowrap; gap: 1rem; margin-right: 2.5rem; }
+#heading { align-items: center; flex-wrap: nowrap; gap: 1rem; }
 #heading h1 { font-size: 1.45rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; line-height: 1.2; }
 #heading p { color: var(--body-text-color-subdued); font-size: 0.86rem; margin: 0.15rem 0 0; }
-#language { min-width: 8.5rem !important; max-width: 9.5rem; flex-grow: 0 !important; margin-left: auto; }
+#language { min-width: 8.5rem !important; max-width: 9.5rem; flex-grow: 0 !important; }
+#model-name { flex: 0 1 24rem !important; min-width: 6rem !important; }
+#model-name p { font-size: 0.9rem; overflow-wrap: anywhere; text-align: right; }
+#open-settings { flex: 0 0 auto !important; min-width: 6rem; font-weight: 500; }
+.sidebar:not(.open) .toggle-button { display: none; } /* the labelled button opens */
 #models { max-width: 24rem; margin-right: auto; }
 #chat, #answer-a, #answer-b, #question, #compare-question {
   border: 1px solid var(--border-color-primary); border-radius: 14px; background: var(--background-fill-primary);
@@ -50,7 +54,9 @@ button[aria-label="Clear"] { display: none !important; } /* clears what is shown
 .side p { font-size: 1.05rem; font-weight: 600; margin: 0; }
 #revealed { text-align: center; }
 #compare-hint p { color: var(--body-text-color-subdued); margin: 0.2rem 0 0; }
-@media (max-width: 700px) { #heading p { display: none; } #feedback { flex-wrap: wrap; } #comment { flex-basis: 100%; } }
+@media (max-width: 700px) {
+  #heading { flex-wrap: wrap; } #heading .prose:has(h1) p { display: none; } #feedback { flex-wrap: wrap; } #comment { flex-basis: 100%; }
+}
 """
 
 

@@ -85,7 +85,7 @@ def _processors(
     """The order of `GenerationMixin._get_logits_processor` of transformers 5.23."""
     chosen: list[LogitsProcessor] = []
     if settings.repetition_penalty != 1.0:
-        chosen.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+        chosen.append(RepetitionPenaltyLogitsProcessor(float(settings.repetition_penalty)))
     if settings.no_repeat_ngram_size:
         chosen.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
     if settings.min_new_tokens:

@@ -109,13 +109,16 @@ def quantization_config(tuning: Tuning, compute_dtype: torch.dtype, sharded: boo
 
 
 def apply_tuning(
-    model: PreTrainedModel, tuning: Tuning, spec: ModelSpec, *, trainable_dtype: torch.dtype = torch.float32
+    model: PreTrainedModel, tuning: Tuning, spec: ModelSpec, *, trainable_dtype: torch.dtype = torch.float32, trains: bool = True
 ) -> PreTrainedModel | PeftModel:
     """Marks what is trained, adds adapters where the tuning has them, and says so in the log.
 
     Trained parameters get `trainable_dtype` (float32: the optimizer's master weights). The frozen base keeps the dtype
     it was loaded in, norms included: the norms of transformers compute in float32 anyway, and what is trained then is
     what is sampled from, merged and exported. The mode (train or eval) is left as it was.
+
+    Args:
+        trains: False for a model that only answers: nothing is logged of what would be trained.
 
     Raises:
         ConfigError: tokens added under an adapter, an adapter on the language-model head, a target that names no linear
@@ -133,7 +136,7 @@ def apply_tuning(
         model.requires_grad_(True)
         tuned.to(trainable_dtype)
     elif tuning.adapter is not None:
-        tuned = _continue_adapter(model, tuning, Path(tuning.adapter).expanduser())
+        tuned = _continue_adapter(model, tuning, Path(tuning.adapter).expanduser(), tells=trains)
     else:
         tuned = get_peft_model(model, _lora_config(model, tuning, spec))
     for parameter in tuned.parameters():
@@ -143,6 +146,8 @@ def apply_tuning(
         base: Any = tuned.get_base_model() if isinstance(tuned, PeftModel) else tuned
         # reentrant checkpoints would lose the gradients of adapters above a frozen input
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not trains:
+        return tuned
     trainable, total = trainable_parameters(tuned)
     log.info("%s trains %d of %d parameters (%.2f %%).", tuning.name, trainable, total, 100 * trainable / total)
     return tuned
@@ -189,7 +194,7 @@ def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
             )
 
 
-def _continue_adapter(model: PreTrainedModel, tuning: Tuning, folder: Path) -> PeftModel:
+def _continue_adapter(model: PreTrainedModel, tuning: Tuning, folder: Path, *, tells: bool) -> PeftModel:
     if not (folder / "adapter_config.json").is_file():
         raise ConfigError(f"tuning.adapter={folder} holds no adapter_config.json; give the folder of a PEFT adapter.")
     if not (folder / "adapter_model.safetensors").is_file():
@@ -203,7 +208,7 @@ def _continue_adapter(model: PreTrainedModel, tuning: Tuning, folder: Path) -> P
             f"cannot merge exactly; give a plain LoRA adapter."
         )
     _check_base(model, config, folder)
-    if (config.r, config.lora_alpha) != (tuning.r, tuning.alpha):
+    if tells and (config.r, config.lora_alpha) != (tuning.r, tuning.alpha):
         log.warning("%s has r=%d, alpha=%s: they hold, not tuning.r=%d, tuning.alpha=%s.",
                     folder, config.r, config.lora_alpha, tuning.r, tuning.alpha)  # fmt: skip
     config.lora_dropout = tuning.dropout  # a setting of this run, not a shape of the adapter

@@ -256,7 +256,7 @@ def load_for_inference(cfg: DictConfig) -> tuple[PreTrainedModel | PeftModel, Pr
     model: Any = load_model(derived.spec, dtype=dtype, quantization=quantization, device=local_device(cfg), placement=places, seed=cfg.seed)
     guard_float16(model)
     if cfg.model.adapter is not None:
-        model = apply_tuning(model, derived.tuning, derived.spec)
+        model = apply_tuning(model, derived.tuning, derived.spec, trains=False)
         assert isinstance(model, PeftModel)
     return model.eval(), tokens
 

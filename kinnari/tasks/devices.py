@@ -26,6 +26,15 @@ def check_packages(cfg: DictConfig) -> None:
         from kinnari.planning.energy import grid
 
         grid(cfg.callbacks.energy.country, None)
+    if cfg.task.name == "serve":
+        _check_service(page=cfg.serve.page)
+
+
+def _check_service(*, page: bool) -> None:
+    missing = [name for name in ("fastapi", "uvicorn", *(["gradio"] if page else [])) if find_spec(name) is None]
+    if missing:
+        alone = " The API alone does without gradio: serve.page=false." if missing == ["gradio"] else ""
+        raise ConfigError(f"task=serve needs {' and '.join(missing)}: pip install 'kinnari[serve]'.{alone}")
 
 
 def check_devices(cfg: DictConfig, ranks: bool) -> None:

@@ -57,8 +57,8 @@ def _export(node: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
 
 
 def _import(node: dict[str, Any], folder: Path) -> dict[str, Any]:
-    files = {str(path): read_table(path, "task.answers") for path in _files(node["answers"])}
-    names, key = crowd.read_key(read_table(node["key"], "task.key"), node["key"]) if node["key"] else (("A", "B"), None)
+    files = {str(path): _sheet(path) for path in _files(node["answers"])}
+    names, key = crowd.read_key(_rows(node["key"], "task.key"), node["key"]) if node["key"] else (("A", "B"), None)
     summaries = [path for path, rows in files.items() if is_summary(rows[0])]
     if summaries and len(files) > 1:
         raise ConfigError(f"{summaries[0]} holds counts over annotators; such a summary stands alone, or give the sheets without it.")
@@ -90,6 +90,27 @@ def _files(answers: Any) -> list[Path]:
 
 def _tables(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in DELIMITERS)
+
+
+def _sheet(path: Path) -> list[Record]:
+    """A filled-in sheet or a summary, every row with its id."""
+    rows = _rows(path, "task.answers")
+    id_column = layout_of(rows[0], str(path), summary=is_summary(rows[0])).id
+    for number, row in enumerate(rows, 1):
+        if not str(row[id_column] or "").strip():
+            raise ConfigError(
+                f"task.answers={path}: filled row {number} below the header has no {id_column}, by which it is known what was asked. "
+                "Copy it from the questionnaire, or empty the row."
+            )
+    return rows
+
+
+def _rows(path: Path | str, option: str) -> list[Record]:
+    """Of a file, without the empty rows that spreadsheet programs leave at the end or between."""
+    rows = [row for row in read_table(path, option) if any(str(cell or "").strip() for cell in row.values())]
+    if not rows:
+        raise ConfigError(f"{option}={path} has a header, and below it empty rows alone. Give a sheet with questions.")
+    return rows
 
 
 def _names(paths: list[str]) -> dict[str, str]:

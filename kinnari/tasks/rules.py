@@ -25,7 +25,6 @@ from kinnari.tasks.model_rules import (
     check_placement,
     ranks_per_node,
 )
-from kinnari.tasks.package_rules import check_packages
 from kinnari.tasks.preference_rules import check_preferences
 from kinnari.text.plan import PACKINGS, accumulation
 from kinnari.text.template import LossOn
@@ -383,7 +382,6 @@ def _accumulation(c: Config) -> None:
 
 
 _RULES: tuple[Callable[[Config], None], ...] = (
-    check_packages,
     _sizes,
     check_seed,
     _known_names,

@@ -22,7 +22,7 @@ from kinnari.errors import ConfigError
 from kinnari.serving.chat_model import ChatModel
 from kinnari.serving.page_texts import TEXTS
 from kinnari.tasks import build
-from kinnari.tasks.package_rules import check_packages
+from kinnari.tasks.devices import check_packages
 from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded, other_config, served_name
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ def serve(cfg: DictConfig) -> dict[str, Any]:
             models.append(engine(config, name, **limits))
             until_the_end.callback(models[-1].close)
         models = guarded(guard, models)
-        address = address_of(listening)
+        address, listed = address_of(listening), _listed(cfg, names)
         _warn_of_open_doors(str(cfg.serve.host), key, cfg.serve.api_key_env)
         _run(
-            _application(cfg, models, key), listening, lambda: _tell(address, models, page=cfg.serve.page),
+            _application(cfg, models, listed, key), listening, lambda: _tell(address, listed, page=cfg.serve.page),
             [partial(model.close) for model in models],
         )  # fmt: skip
     return {"address": address, "models": [model.name for model in models]}
@@ -88,6 +88,11 @@ def _names(cfg: DictConfig, second: DictConfig | None) -> list[str]:
     if len(set(names)) < len(names):
         raise ConfigError(f"Both models would be served as {names[0]}. Name them apart with serve.name and serve.other.name.")
     return names
+
+
+def _listed(cfg: DictConfig, names: Sequence[str]) -> list[str]:
+    """How the API lists the models. The only one has a name that is the same for every run, so that clients can keep it."""
+    return [cfg.serve.name or str(cfg.model.name)] if len(names) == 1 else list(names)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -120,7 +125,7 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _application(cfg: DictConfig, models: Sequence[ChatModel], key: str) -> Any:
+def _application(cfg: DictConfig, models: Sequence[ChatModel], listed: Sequence[str], key: str) -> Any:
     from kinnari.serving.access import LOOPBACK
     from kinnari.serving.app import build_app
     from kinnari.serving.openai_api import ApiSettings
@@ -133,7 +138,7 @@ def _application(cfg: DictConfig, models: Sequence[ChatModel], key: str) -> Any:
     if hosts is None and is_loopback(str(cfg.serve.host)):
         hosts = [*LOOPBACK, str(cfg.serve.host)]
     page = partial(_mount_page, cfg=cfg, models=models) if cfg.serve.page else None
-    return build_app(models, allowed, page=page, api_key=key, hosts=hosts)
+    return build_app(models, allowed, listed=listed, page=page, api_key=key, hosts=hosts)
 
 
 def _mount_page(app: Any, cfg: DictConfig, models: Sequence[ChatModel]) -> None:
@@ -208,9 +213,10 @@ def _no_cut(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _tell(address: str, models: Sequence[ChatModel], *, page: bool) -> None:
-    names = ", ".join(model.name for model in models)
-    log.info("%s at %s/v1%s; Ctrl-C ends it", names, address, f", the chat page at {address}" if page else "")
+def _tell(address: str, names: Sequence[str], *, page: bool) -> None:
+    """The last line before requests come: it begins with what to open."""
+    api = f"API {address}/v1 (model {', '.join(names)})"
+    log.info("Ready: %s. Ctrl-C ends it.", f"chat page {address}  {api}" if page else api)
 
 
 def is_loopback(host: str) -> bool:

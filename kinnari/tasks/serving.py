@@ -35,9 +35,7 @@ def engine(cfg: DictConfig, name: str | None = None, **limits: Any) -> Engine:
     shown = name or served_name(cfg)
     log.info("loading %s", shown)
     model, tokenizer = build.load_for_inference(cfg)
-    made = Engine(model, tokenizer, build.template(cfg, tokenizer), name=shown, **limits)
-    log.info("%s answers %s", shown, f"up to {made.max_running} requests side by side" if made.batched else "one request at a time")
-    return made
+    return Engine(model, tokenizer, build.template(cfg, tokenizer), name=shown, **limits)
 
 
 def guard_of(cfg: DictConfig) -> Guard | None:
@@ -57,7 +55,7 @@ def check_timeout(name: str, value: object) -> None:
 
 
 def served_name(cfg: DictConfig) -> str:
-    """The model's name, with the folder of its adapter, whose run has the name where it is called `adapter`.
+    """The model's name on the page, in feedback and in votes: with the folder of its adapter, or the run's where that is `adapter`.
 
     model.adapter=RUN/adapter -> smollm2_135m+RUN, model.adapter=RUN/step_100 -> smollm2_135m+step_100
     """

@@ -11,7 +11,14 @@ import torch
 from kinnari.completion.completer import Completion
 from kinnari.errors import ConfigError, RunStopped
 from kinnari.rollouts.rewards import (
-    AskedModel, answer_overlap, checked, first_number, matching, near_length, python_callable, script_share,
+    AskedModel,
+    answer_overlap,
+    checked,
+    first_number,
+    matching,
+    near_length,
+    python_callable,
+    script_share,
 )  # fmt: skip
 from kinnari.rollouts.rollout import Rollout
 from kinnari.text.conversation import Message

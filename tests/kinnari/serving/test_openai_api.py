@@ -211,8 +211,22 @@ def test_messages_keep_their_roles_and_parts_their_text(address: str, told: Reco
     assert told.asked[0].messages == expected
 
 
-def test_without_a_model_the_first_answers(address: str) -> None:
-    assert post(address, "completions", json={"prompt": "a", "max_tokens": 1}).json()["model"] == "toy"
+def test_of_several_models_one_must_be_named(address: str) -> None:
+    error = error_of(post(address, "completions", json={"prompt": "a", "max_tokens": 1}), 400)
+    assert error["param"] == "model" and "`toy`, `small`" in error["message"]
+    error = error_of(chat(address, model="smal"), 404)
+    assert error["code"] == "model_not_found" and "`toy`, `small`" in error["message"]
+
+
+def test_the_only_model_answers_to_any_name_that_is_like_its_own() -> None:
+    only = Recorded("tiny_causal+2026-01-01")
+    with running(build_app([only], ApiSettings(settings=SETTINGS), listed=["tiny_causal"])) as base:
+        assert [model["id"] for model in httpx2.get(f"{base}/v1/models").json()["data"]] == ["tiny_causal"]
+        for name in ("tiny_causal", "tiny", "tiny_causal+2026-01-01", None):
+            assert chat(base, model=name).json()["model"] == "tiny_causal"
+        assert httpx2.get(f"{base}/v1/models/tiny").json()["id"] == "tiny_causal"
+        assert "there is `tiny_causal`" in error_of(chat(base, model="gpt-9"), 404)["message"]
+    assert len(only.asked) == 4
 
 
 def test_an_answer_cut_by_its_length_says_so(client: openai.OpenAI) -> None:

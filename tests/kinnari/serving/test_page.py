@@ -179,7 +179,7 @@ def test_what_cannot_be_answered_is_a_sentence_in_the_chat(tab, question, said):
 
 
 def test_settings_reach_the_model(tab, models):
-    tab.click(".toggle-button")
+    tab.click("#open-settings")
     tab.write("Be brief.", "#system textarea")
     tab.write("17", "#seed textarea, #seed input")
     tab.write("END", "#stop-texts textarea, #stop-texts input")
@@ -240,12 +240,32 @@ def test_the_page_speaks_the_language_of_the_browser(browser, address, language)
         drawn = tab.text("body")
         for shown in (texts.tagline, texts.chat, texts.compare, texts.retry, texts.undo, texts.clear, texts.send):
             assert shown in drawn
+        assert texts.settings in tab.text("#open-settings")
+        assert tab.find("#models input").get_attribute("value") == f"{texts.model}: one"
         tab.open_comparison()
+        assert not any(found.is_displayed() for found in tab.browser.find_elements("css selector", "#models, #model-name")), "it is blind"
         tab.wait_for_text(texts.compare_hint, "#compare-hint")
         other = "ko" if language == "en" else "en"
         tab.choose_language(TEXTS[other].name)
         tab.wait_for_text(TEXTS[other].compare_hint, "#compare-hint")
+        assert TEXTS[other].settings in tab.text("#open-settings")
         assert texts.tagline not in tab.text("body")
+
+
+def test_the_only_model_is_named_and_settings_open_and_close_by_a_labelled_button(browser, tmp_path):
+    name = "smollm2_135m+2026-01-01_10-20-30"
+    settings = {"settings": GenerationSettings(), "feedback": tmp_path / "f.jsonl", "language": "th"}
+    with serving([ScriptedModel(name)], **settings) as address, Tab(browser, address) as tab:
+        assert tab.text("#model-name").split() == [f"{TEXTS['th'].model}:", name]
+        assert TEXTS["th"].settings in tab.text("#open-settings")
+        arrow = tab.find(".toggle-button")
+        assert not arrow.is_displayed(), "an arrow says nothing of settings"
+        tab.click("#open-settings")
+        tab.wait_for("#temperature")
+        until(arrow.is_displayed, "it can be closed")
+        tab.picture(PICTURE.with_name("settings.png"))
+        arrow.click()
+        until(lambda: not arrow.is_displayed(), "it is closed")
 
 
 def test_nobody_writes_files_on_the_server(address):

@@ -1,5 +1,10 @@
 """A machine without the GPUs of its profile is told at once."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +13,8 @@ from kinnari.tasks import devices
 from kinnari.tasks.compose import compose
 from kinnari.tasks.devices import check_devices, check_packages
 from kinnari.tasks.run import run
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_machine_without_the_gpus_of_its_profile_is_told_what_to_do(monkeypatch):
@@ -47,3 +54,33 @@ def test_an_unknown_country_is_told_before_anything_is_loaded():
     with pytest.raises(ConfigError, match="country=Atlantis"):
         check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]", "plan.country=Atlantis"]))
     check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "here", "said"),
+    [([], ("fastapi", "uvicorn"), "task=serve needs gradio: pip install 'kinnari[serve]'. The API alone does without gradio"),
+     ([], (), "task=serve needs fastapi and uvicorn and gradio: pip install 'kinnari[serve]'."),
+     (["serve.page=false"], ("gradio",), "task=serve needs fastapi and uvicorn: pip install 'kinnari[serve]'.")],
+)  # fmt: skip
+def test_a_service_without_its_packages_is_told_before_anything_is_loaded(monkeypatch, words, here, said):
+    cfg = compose(["task=serve", "model=tiny_causal", *words])
+    monkeypatch.setattr(devices, "find_spec", lambda name: name if name in here else None)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        check_packages(cfg)
+    monkeypatch.setattr(devices, "find_spec", lambda name: None if words and name == "gradio" else name)
+    check_packages(cfg)
+
+
+def test_a_missing_package_is_told_before_torch_is_imported(tmp_path):
+    """The command of a user who has installed Kinnari without its extra."""
+    program = (
+        "import importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, package=None: None if name == 'gradio' else real(name, package)\n"
+        "import atexit; atexit.register(lambda: print('torch imported:', 'torch' in sys.modules))\n"
+        "import launch; launch.main()\n"
+    )
+    words = ["task=serve", "model=tiny_causal", f"output_dir={tmp_path}/run"]
+    ended = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "torch imported: False\n"), ended.stderr
+    assert "pip install 'kinnari[serve]'" in ended.stderr and not (tmp_path / "run").exists()

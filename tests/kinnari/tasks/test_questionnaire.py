@@ -106,3 +106,36 @@ def test_a_summary_and_sheets_are_not_added_up(exported, run, tmp_path):
     write_table(tmp_path / "crowd.csv", [summary_row(TH, "m1", ("q", "a", "b"), (1, 0, 0))])
     with pytest.raises(ConfigError, match="stands alone"):
         run("task.mode=import", f"task.answers=[{tmp_path}/crowd.csv,{exported[0]}/questionnaire.csv]", out="in")
+
+
+ODD = 'a\rb\r\nc\n\0\u2028\x85,"\t'
+
+
+@pytest.mark.parametrize("name", ["filled.csv", "filled.tsv"])
+def test_texts_come_back_whatever_ends_a_line_in_them(run, tmp_path, name):
+    rows = [{"message_id": "m1", "prompt": ODD, "mine": f"{ODD}1", "theirs": "\rx\r"}]
+    write_table(tmp_path / "answers.jsonl", rows)
+    run(f"task.input={tmp_path}/answers.jsonl", "task.columns=[mine,theirs]", "task.language=th", out="out")
+    sheet = read_table(tmp_path / "out" / "questionnaire.csv", "o")
+    assert len(sheet) == 1 and {sheet[0][TH.answer_a], sheet[0][TH.answer_b]} == {f"{ODD}1", "\rx\r"}
+    write_table(tmp_path / name, [sheet[0] | {TH.choice: "A" if sheet[0][TH.answer_a].endswith("1") else "B"}])
+    back = run("task.mode=import", f"task.answers={tmp_path}/{name}", f"task.key={tmp_path}/out/key.csv", out="in")
+    assert (back["items"], back["majority/first"]) == (1, 1.0)
+    [majority] = read_table(tmp_path / "in" / "majority.csv", "o")
+    assert (majority[TH.prompt], majority[TH.answer_a], majority[TH.answer_b]) == (ODD, f"{ODD}1", "\rx\r")
+
+
+def test_empty_rows_of_a_spreadsheet_are_passed_over_and_rows_without_an_id_told(exported, run, tmp_path):
+    folder, _ = exported
+    rows = [row | {TH.choice: "A"} for row in read_table(folder / "questionnaire.csv", "o")]
+    empty = dict.fromkeys(TH.columns, "")
+
+    def read(*filled: dict) -> dict:
+        write_table(tmp_path / "s.csv", filled, TH.columns)
+        return run("task.mode=import", f"task.answers={tmp_path}/s.csv", f"task.key={folder}/key.csv", out="in")
+
+    assert read(empty, *rows[:3], empty, *rows[3:], empty | {TH.prompt: " "}, empty)["votes"] == 6
+    with pytest.raises(ConfigError, match=r"filled row 2 below the header has no message_id.*Copy it"):
+        read(rows[0], rows[1] | {"message_id": " "})
+    with pytest.raises(ConfigError, match="empty rows alone"):
+        read(empty, empty)

@@ -20,7 +20,7 @@ import pytest
 
 from kinnari.errors import ConfigError
 from kinnari.tasks.compose import compose
-from kinnari.tasks.serve import _warn_of_open_doors, address_of, bound, check_settings, is_loopback, serve
+from kinnari.tasks.serve import _listed, _warn_of_open_doors, address_of, bound, check_settings, is_loopback, serve
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ["task=serve", "model=tiny_causal", "strategy=lora", "trainer.precision=32-true", "generation.max_new_tokens=8"]
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subp
             env=os.environ | {"KINNARI_API_KEY": KEY},
         )  # fmt: skip
     end = time.monotonic() + 300
-    while not (found := re.search(r"at (http://\S+)/v1", log.read_text())) and process.poll() is None and time.monotonic() < end:
+    while not (found := re.search(r"API (http://\S+)/v1", log.read_text())) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.2)
     assert found, log.read_text()
     yield found[1], process, folder
@@ -59,6 +59,12 @@ def test_both_models_are_served_by_name(server) -> None:
         for name in ("first", "tiny_seq2seq"):
             got = client.chat.completions.create(model=name, messages=[{"role": "user", "content": "Hi"}], seed=1, max_tokens=4)
             assert 0 < got.usage.completion_tokens <= 4
+
+
+def test_the_last_line_says_what_to_open(server) -> None:
+    address, _, folder = server
+    last = (folder / "log").read_text().splitlines()[-1]
+    assert last.endswith(f"Ready: chat page {address}  API {address}/v1 (model first, tiny_seq2seq). Ctrl-C ends it.")
 
 
 def test_the_page_is_mounted_and_behind_the_key(server) -> None:
@@ -143,6 +149,13 @@ def test_a_guard_without_an_encoder_is_told_before_weights_are_read(monkeypatch:
     monkeypatch.setattr("kinnari.tasks.serve.engine", lambda *args, **limits: pytest.fail("weights were read"))
     with pytest.raises(Exception, match=r"guard\.model is not set"):
         serve(settings("guard=topics", "serve.port=0"))
+
+
+def test_one_model_has_a_name_that_does_not_change_from_run_to_run() -> None:
+    adapted = settings("model.adapter=runs/2026-01-01/adapter")
+    assert _listed(adapted, ["tiny_causal+2026-01-01"]) == ["tiny_causal"]
+    assert _listed(settings("serve.name=mine"), ["mine"]) == ["mine"]
+    assert _listed(adapted, ["tiny_causal+2026-01-01", "base"]) == ["tiny_causal+2026-01-01", "base"]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from kinnari.errors import ConfigError
+from kinnari.tasks import build
 from kinnari.tasks.compose import compose
 from kinnari.tasks.serving import check_timeout, engine, guard_of, guarded, other_config, served_name
 
@@ -78,3 +81,13 @@ def test_a_guard_stands_before_every_model_and_no_guard_before_none(monkeypatch:
 def test_a_time_that_nobody_can_wait_is_refused(seconds: object) -> None:
     with pytest.raises(ConfigError, match="at most 604800"):
         check_timeout("serve.timeout_s", seconds)
+
+
+def test_starting_says_what_is_loaded_and_nothing_of_training(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    model, _ = build.load_for_training(config("strategy.tuning.r=2"))
+    model.save_pretrained(tmp_path / "run" / "adapter")
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "kinnari"):
+        engine(config(f"model.adapter={tmp_path}/run/adapter"), max_running=1).close()
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split()[0] for line in said] == ["loading", "Loaded"] and said[0] == "loading tiny_causal+run", said
