@@ -6,10 +6,10 @@ Notation: P bytes of the parameters, W ranks, B a block, R what is in no block (
 single, ddp  P        -        as they come           8 / 4 P    -                            a bucket (ddp), when the step is done
 fsdp         P / W    -        as they come, / W      8 / 4 P/W  R, and 2 B in blocks         gradients of B and their float32 sums
 zero1, 2     P        4/c P/W  as they come, / W      8 / c P/W  -                            a bucket in the backward
-zero3        P / W    4/c P/W  all the time, / W      8 / c P/W  the layer that computes      a bucket all the time
+zero3        P / W    4/c P/W  all the time, / W      8 / c P/W  a layer and others ahead     a bucket all the time
 
 While DeepSpeed's optimizer steps, gradients lie there thrice: as they came, flat, and in float32. Measured on two ranks for every strategy
-(docs/planning.md); stage 3 gathers nothing ahead as Kinnari runs it (0.19.8: its record of the order of layers starts anew each step).
+(docs/planning.md); how far ahead stage 3 gathers is `ZERO_AHEAD_NUMBERS`.
 
 Under single, ddp and fsdp trained weights are the float32 masters themselves, and autocast makes 16-bit copies of them that last for a
 step; those are in the traced step. DeepSpeed holds all weights in 16 bits (32-true: in 32) and shards its masters beside them.
@@ -27,7 +27,7 @@ import torch
 from kinnari.planning.optimizer_state import temporary_bytes
 from kinnari.planning.request import PlanRequest
 from kinnari.planning.trace import Sizes
-from kinnari.strategies.buckets import BUCKET_BYTES, ZERO_BUCKET_NUMBERS
+from kinnari.strategies.buckets import BUCKET_BYTES, ZERO_AHEAD_NUMBERS, ZERO_BUCKET_NUMBERS
 from kinnari.strategies.precision import COMPUTE_DTYPES, weight_dtype
 
 GROUP_NUMBERS = 1_000_000_000
@@ -183,38 +183,41 @@ def _zero(request: PlanRequest, sizes: Sizes, lora: bool, step: float, accumulat
         always=stage == 3,
         share=share,
         optimizer=optimizer,
-        gathered=_layers(sizes, lora) if stage == 3 else {},
+        gathered=_layers(sizes, compute) if stage == 3 else {},
         communication=_bucket(sizes, compute, stays),
         step=max(summed, sizes.small_bytes if stage == 3 else 0.0) + step / ranks,
         host=host,
     )
 
 
-def _layers(sizes: Sizes, lora: bool) -> dict[Place, float]:
-    """Of stage 3: the largest layer, in blocks that of a block; the layers of few numbers are whole from one step to the next.
+def _layers(sizes: Sizes, compute: int) -> dict[Place, float]:
+    """Of stage 3: the layer that computes, others that are gathered ahead, and the small ones, whole from one step to the next.
 
     What bitsandbytes computes with 4-bit weights keeps the gathered ones until the optimizer steps (0.50; measured).
     """
-    outer, inner = sizes.largest_parameter, sizes.largest_in_block * (2 if lora else 1)
-    packed = sizes.packed_bytes
+    ahead, most = compute * ZERO_AHEAD_NUMBERS, sizes.frozen_bytes + sizes.trainable_bytes - sizes.small_bytes
+    outer, inner = sizes.largest_parameter, sizes.largest_in_block
+    block = min(ahead + inner, most)
+    root = max(outer, block)
+    always = sizes.small_bytes + sizes.packed_bytes
     return {
-        "start": outer + sizes.small_bytes,
-        "between": inner + packed,
-        "block": inner + packed,
-        "head": outer + packed,
-        "head backward": outer + packed,
-        "block backward": inner + packed,
-        "last": outer + packed,
+        "start": root + sizes.small_bytes,
+        "between": block + always,
+        "block": block + always,
+        "head": root + always,
+        "head backward": root + always,
+        "block backward": block + always,
+        "last": root + always,
     }
 
 
 def _bucket(sizes: Sizes, compute: int, stays: bool) -> dict[Place, float]:
-    """Of as many numbers as it may have, whatever the model has; a gradient that is about to be copied into it is beside it.
+    """Of as many numbers as it may have, or as are trained; a gradient that is about to be copied into it is beside it.
 
     Args:
         stays: not made anew for each backward.
     """
-    bucket, gradient = compute * ZERO_BUCKET_NUMBERS, compute * sizes.largest_trainable
+    bucket, gradient = compute * min(ZERO_BUCKET_NUMBERS, sizes.trainable), compute * sizes.largest_trainable
     places: dict[Place, float] = {"head backward": bucket, "block backward": bucket, "last": bucket + gradient}
     if stays:
         forward: dict[Place, float] = {"start": bucket, "between": bucket, "block": bucket, "head": bucket, "step": bucket}

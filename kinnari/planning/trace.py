@@ -47,7 +47,7 @@ class Sizes:
         largest_trainable: numbers of the largest trained parameter.
         largest_parameter, largest_in_block: bytes of the largest parameter, and of the largest in a block.
         packed_bytes, scale_bytes: of `frozen_bytes`, numbers of few bits and what stands beside them.
-        small_bytes: of parameters that ZeRO-3 gathers after each step, since they are small.
+        small_bytes: of parameters that ZeRO-3 keeps gathered, since they are small; without packed ones.
     """
 
     parameters: float
@@ -168,7 +168,7 @@ def _sizes(blueprint: Blueprint, optimizer: str, itemsize: int) -> Numbers:
         packed = parameter.numel() * parameter.element_size() if is_quantized_parameter(parameter) else 0
         found["size", "packed_bytes"] += packed
         found["size", "scale_bytes"] += held - packed if packed else 0
-        found["size", "small_bytes"] += held if count < SMALL_NUMBERS else 0
+        found["size", "small_bytes"] += held if count < SMALL_NUMBERS and not packed else 0
         found["largest", "largest_parameter"] = max(found["largest", "largest_parameter"], held)
         if trained:
             found["size", "optimizer_bytes"] += optimizer_state(optimizer, tuple(parameter.shape), itemsize)

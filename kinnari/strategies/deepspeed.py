@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kinnari.errors import ConfigError
-from kinnari.strategies.buckets import ZERO_BUCKET_NUMBERS
+from kinnari.strategies.buckets import ZERO_AHEAD_NUMBERS, ZERO_BUCKET_NUMBERS
+from kinnari.strategies.layer_order import LayerOrder
 from kinnari.strategies.microbatches import GradientRules
 from kinnari.strategies.portable import PortableCheckpoints, check_same_groups, names_by_index, trainable_parameters
 from kinnari.strategies.zero_state import ZeroState, loss_scaler_state, restore_loss_scaler
@@ -43,6 +44,13 @@ def zero_config(
         "reduce_bucket_size": ZERO_BUCKET_NUMBERS,
         "allgather_bucket_size": ZERO_BUCKET_NUMBERS,
     }
+    if stage == 3:
+        zero |= {
+            "stage3_prefetch_bucket_size": ZERO_BUCKET_NUMBERS,
+            "stage3_max_live_parameters": ZERO_AHEAD_NUMBERS,
+            # DeepSpeed's would keep whole models of up to a billion numbers from the forward to the backward
+            "stage3_max_reuse_distance": 0,
+        }
     if offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if offload_parameters:
@@ -72,6 +80,7 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
     def __init__(self, config: dict[str, Any], timeout: timedelta) -> None:
         super().__init__(config=config, timeout=timeout)
         self._parameter_groups: list[list[Parameter]] = []
+        self._layer_order: LayerOrder | None = None
 
     # --- Lightning refuses the CPU in two places (2.6.6); DeepSpeed itself does not ----------------------------------
 
@@ -95,15 +104,17 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
 
         # before the engine: it replaces the parameters in these groups by flat shards
         self._parameter_groups = _checked_groups(model, optimizer)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         engine, zero_optimizer, _, _ = deepspeed.initialize(
             args=argparse.Namespace(device_rank=self.local_rank),
-            config=self.config,
+            config=_with_bucket_for(self.config, trained),
             model=model,
-            model_parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
+            model_parameters=trained,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             dist_init_required=False,
         )
+        self._layer_order = LayerOrder(zero_optimizer.parameter_offload) if self.zero_stage_3 else None
         return engine, zero_optimizer
 
     def _initialize_deepspeed_inference(self, model: Module) -> None:
@@ -122,6 +133,7 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
             model_parameters=[],
             dist_init_required=False,
         )
+        self._layer_order = LayerOrder(self.model.optimizer) if self.zero_stage_3 else None
 
     # --- gradients ---------------------------------------------------------------------------------------------------
 
@@ -141,15 +153,13 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
         engine = self.deepspeed_engine
         if self._is_training:
             engine.optimizer.clear_backward_seen_flag()
-        if self.zero_stage_3:
-            # the order in which parameters are needed is learnt per forward and backward: tell it where one begins
-            offload = engine.optimizer.parameter_offload if self._is_training else engine.optimizer
-            offload.get_param_coordinator().reset_step()
-        engine._forward_prologue((), {})
-        try:
-            yield
-        finally:
-            engine._forward_epilogue()
+        learns = torch.is_grad_enabled() or not self._is_training
+        with contextlib.nullcontext() if self._layer_order is None else self._layer_order.one_pass(learns):
+            engine._forward_prologue((), {})
+            try:
+                yield
+            finally:
+                engine._forward_epilogue()
 
     def training_step(self, *arguments: Any, **keywords: Any) -> Any:
         # not through engine.forward: see micro_batch_sync
@@ -232,6 +242,13 @@ class ZeroRedundancy(PortableCheckpoints, GradientRules, DeepSpeedStrategy):
         if self._is_training and LOSS_SCALER_KEY in checkpoint:
             restore_loss_scaler(self.deepspeed_engine.optimizer, checkpoint[LOSS_SCALER_KEY])
         return checkpoint
+
+
+def _with_bucket_for(config: Mapping[str, Any], trained: Sequence[Parameter]) -> dict[str, Any]:
+    """DeepSpeed makes its bucket of gradients whole at once: one of 50 million numbers for adapters of a few would be waste."""
+    zero = config["zero_optimization"]
+    largest = sum(parameter.numel() for parameter in trained)
+    return {**config, "zero_optimization": zero | {"reduce_bucket_size": min(zero["reduce_bucket_size"], largest)}}
 
 
 def _checked_groups(model: Module, optimizer: Optimizer | None) -> list[list[Parameter]]:

@@ -111,14 +111,15 @@ def run_task(cfg: DictConfig) -> dict[str, Any]:
         from kinnari.tasks.result import write_result
 
     quiet_libraries()
-    forget_peak_memory()
+    if not _nothing_ran_before():
+        forget_peak_memory()
     began = time.monotonic()
     first = is_first_rank()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if not needs_ranks(cfg):
             _check_memory(cfg)
-        with _imports():
+        with _imports(), _without_compiler(cfg.task.name == "plan" and HydraConfig.initialized() and not in_sweep()):
             task = get_method(cfg.task._target_)
         _keep_imports()
         result = task(cfg)
@@ -151,13 +152,31 @@ def _imports() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _without_compiler(plans_alone: bool) -> Iterator[None]:
+    """For a process that plans and then ends: bitsandbytes (0.50) asks for torch's compiler as it is imported, a sixth of a plan's time."""
+    name, before = "TORCHDYNAMO_DISABLE", os.environ.get("TORCHDYNAMO_DISABLE")
+    if plans_alone and before is None:
+        os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if plans_alone and before is None:
+            del os.environ[name]
+
+
 def _keep_imports() -> None:
     """Later, too, nothing looks for garbage among them; together this took a plan a sixth of its time.
 
     Only before the first task of launch.py: garbage of an earlier trial, or of a notebook, would be kept as well.
     """
-    if HydraConfig.initialized() and gc.get_freeze_count() == 0:
+    if _nothing_ran_before():
         gc.freeze()
+
+
+def _nothing_ran_before() -> bool:
+    """Whether this is the first task of launch.py, and its imports are not frozen yet."""
+    return HydraConfig.initialized() and gc.get_freeze_count() == 0
 
 
 def _run_on_ranks(cfg: DictConfig) -> dict[str, Any]:

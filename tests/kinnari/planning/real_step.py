@@ -31,7 +31,7 @@ from lightning_modules import CausalLMSFT, RewardModel, Seq2SeqSFT
 from lightning_modules.ppo import PPOModule
 
 STEPS, RANKS = 2, 2
-BUCKET_NUMBERS = 400_000
+BUCKET_NUMBERS, AHEAD_NUMBERS = 400_000, 200_000
 PADDED = 3
 TOYS: dict[str, dict[str, Any]] = {
     "tiny_causal": {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 5, "vocab_size": 1000},
@@ -122,7 +122,8 @@ def _fit(case: Case, module: pl.LightningModule, callback: pl.Callback) -> None:
         case.parallel, accelerator="cpu", devices=case.ranks, precision=case.precision, gradient_clip=1.0, timeout_s=60
     )
     if case.parallel.startswith("deepspeed"):  # its own would be far larger than these models
-        strategy.config["zero_optimization"]["reduce_bucket_size"] = BUCKET_NUMBERS  # type: ignore[attr-defined]
+        sizes = {"reduce_bucket_size": BUCKET_NUMBERS, "stage3_max_live_parameters": AHEAD_NUMBERS}
+        strategy.config["zero_optimization"] |= sizes  # type: ignore[attr-defined]
     trainer = pl.Trainer(
         strategy=strategy,
         accelerator="cpu",

@@ -8,7 +8,7 @@ from kinnari.planning import sharding
 from kinnari.planning.estimate import estimate
 from kinnari.planning.request import GIB
 from tests.distributed import run_ranks
-from tests.kinnari.planning.real_step import BUCKET_NUMBERS, SHARDED_GRID, measured_on_ranks
+from tests.kinnari.planning.real_step import AHEAD_NUMBERS, BUCKET_NUMBERS, SHARDED_GRID, measured_on_ranks
 
 IN_EVERY_RUN = (
     "fsdp full bf16-mixed short",
@@ -29,5 +29,6 @@ def measured() -> dict[str, int]:
 @pytest.mark.parametrize("name", IN_EVERY_RUN)
 def test_the_planned_peak_of_a_rank_is_the_measured_one(name, measured, monkeypatch):
     monkeypatch.setattr(sharding, "ZERO_BUCKET_NUMBERS", BUCKET_NUMBERS)
+    monkeypatch.setattr(sharding, "ZERO_AHEAD_NUMBERS", AHEAD_NUMBERS)
     planned = estimate(SHARDED_GRID[name].request).peak_memory_gib * GIB
     assert planned == pytest.approx(measured[name], rel=0.03)

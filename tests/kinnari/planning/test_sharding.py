@@ -11,7 +11,7 @@ from kinnari.planning.estimate import estimate, making
 from kinnari.planning.request import GIB, Parallel
 from kinnari.planning.sharding import held
 from kinnari.planning.trace import Sizes, sizes_of
-from kinnari.strategies.buckets import ZERO_BUCKET_NUMBERS
+from kinnari.strategies.buckets import ZERO_AHEAD_NUMBERS, ZERO_BUCKET_NUMBERS
 from kinnari.strategies.deepspeed import zero_config
 from kinnari.strategies.tuning import Tuning
 from tests.kinnari.planning.specs import A100, request
@@ -87,15 +87,27 @@ def test_stage_1_keeps_whole_gradients_while_it_accumulates():
     assert often.share == 1
 
 
-def test_scales_of_packed_weights_are_on_every_rank_and_stage_3_keeps_gathered_packed_weights():
+def test_scales_of_packed_weights_are_on_every_rank_and_stage_3_keeps_gathered_packed_weights(monkeypatch):
     packed = replace(sizes(2, trained=1e6), packed_bytes=1e8, scale_bytes=4e6)
     for name in ("fsdp", "deepspeed_zero3"):
         assert held(asked(name), packed, lora=True).weights == (2 * 99e6 - 4e6) / RANKS + 4e6
-    assert held(asked("deepspeed_zero3"), packed, lora=True).gathered["head"] == 2e6 + 1e8
+    monkeypatch.setattr(sharding, "ZERO_AHEAD_NUMBERS", 300_000)
+    ahead = 2 * 300_000 + 2e5  # bytes, up to the last layer that is gathered ahead
+    assert held(asked("deepspeed_zero3"), packed, lora=True).gathered["block"] == ahead + 1e8
+    assert held(asked("deepspeed_zero3"), packed, lora=True).gathered["head"] == 2e6 + 1e8, "so large a head leaves no room"
+
+
+def test_stage_3_gathers_ahead_no_more_than_there_is_and_keeps_small_parameters():
+    shapes = replace(sizes(2), small_bytes=3e5)
+    gathered = held(asked("deepspeed_zero3"), shapes, lora=False).gathered
+    assert gathered["block"] == min(2 * ZERO_AHEAD_NUMBERS + 2e5, 2 * MODEL - 3e5) + 3e5 == 2 * MODEL
 
 
 def test_buckets_are_as_large_as_the_strategy_makes_them():
-    assert zero_config(2, None)["zero_optimization"]["reduce_bucket_size"] == ZERO_BUCKET_NUMBERS
+    for stage in (2, 3):
+        assert zero_config(stage, None)["zero_optimization"]["reduce_bucket_size"] == ZERO_BUCKET_NUMBERS
+    assert zero_config(3, None)["zero_optimization"]["stage3_max_live_parameters"] == ZERO_AHEAD_NUMBERS
+    assert zero_config(3, None)["zero_optimization"]["stage3_max_reuse_distance"] == 0, "nothing stays from the forward to the backward"
 
 
 def test_every_strategy_can_be_planned_and_sharding_more_holds_less():

@@ -107,6 +107,9 @@ class ToySFT(pl.LightningModule):
         self.norms: list[float] = []
         self.validated: list[float] = []
 
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=input_ids).logits
+
     def configure_model(self) -> None:
         if self._device_mesh is not None:
             shard_fsdp2(self.model, ["LlamaDecoderLayer"], self.device_mesh["data_parallel"], self.precision)
@@ -124,7 +127,7 @@ class ToySFT(pl.LightningModule):
         nll = torch.zeros(())
         for number, part in enumerate(parts):
             with micro_batch_sync(strategy, is_last=number == len(parts) - 1):
-                logits = self.model(input_ids=part["input_ids"]).logits[:, :-1].float()
+                logits = self(part["input_ids"])[:, :-1].float()
                 loss = torch.nn.functional.cross_entropy(
                     logits.reshape(-1, VOCABULARY), part["labels"][:, 1:].reshape(-1), ignore_index=-100, reduction="sum"
                 )
@@ -139,7 +142,7 @@ class ToySFT(pl.LightningModule):
         self.losses.append(float(sum_over_ranks(strategy, nll.reshape(1))[0]) / step_tokens)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        logits = self.model(input_ids=batch[0][0]["input_ids"]).logits
+        logits = self(batch[0][0]["input_ids"])
         self.validated.append(float(logits.float().square().mean()))
 
 
@@ -169,6 +172,8 @@ def train(
 ) -> dict[str, Any]:
     """Train STEPS steps. Returns: losses and norms per step, final trainable weights (rank 0), global step."""
     strategy = build_strategy(name, accelerator="cpu", devices=world_size, precision=precision, gradient_clip=clip, timeout_s=60, **options)
+    if name == "deepspeed_zero3":  # otherwise every layer of so small a model would stay gathered
+        strategy.config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     module = ToySFT(toy_model(tuning, tied, base_dtype) if model is None else model, precision, clip)
     trainer = pl.Trainer(
         strategy=strategy,
