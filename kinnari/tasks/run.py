@@ -46,6 +46,7 @@ def run(cfg: DictConfig) -> Any:
         check_devices(cfg, needs_ranks(cfg))
         check_packages(cfg)
     frozen = freeze(cfg)
+    log.info("task=%s writes to %s (loading libraries)", frozen.task.name, frozen.output_dir)  # which takes up to ten seconds
     result = execute(frozen)
     if result["status"] == "interrupted" and in_sweep():
         log.warning("interrupted: no further trial starts; the same command with output_dir and checkpoint.resume=auto goes on")
