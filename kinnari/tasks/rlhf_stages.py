@@ -100,7 +100,10 @@ def stage_config(common: DictConfig, name: str, *settings: Mapping[str, Any] | N
         cfg.callbacks = {**_unresolved(cfg.callbacks), **{n: c for n, c in _unresolved(chosen.callbacks).items() if n not in cfg.callbacks}}
     for word in words:
         key = word.partition("=")[0].replace("/", ".")
-        OmegaConf.update(cfg, key, _unresolved(OmegaConf.select(chosen, key)), merge=False)
+        options = _unresolved(OmegaConf.select(chosen, key))
+        if key == "data":  # a source that the command has too is the command's, with the file it gives
+            options = {option: _unresolved(cfg.data.get(option, own)) for option, own in options.items()}
+        OmegaConf.update(cfg, key, options, merge=False)
         if key == "task":
             cfg.rlhf = common.rlhf  # the task of the evaluation takes its judge from there
     for key, value, added in assigned:

@@ -208,3 +208,15 @@ def test_paths_move_with_the_stage_but_those_of_other_stages_stay():
         "a": "/run/stages/ppo-02/checkpoints", "b": ["/run/stages/ppo-02", "/runs/x"], "c": "/run/stages/sft-01/adapter", "d": 3
     }  # fmt: skip
     assert moved("/run/stages", "/run", "") == "/stages"
+
+
+def test_a_source_that_a_stage_shares_with_the_command_reads_the_commands_file():
+    words = ["data=[hh_rlhf_pairs]", "rlhf.reward.data=[hh_rlhf_pairs,chatterbot_ranked]", "data.hh_rlhf_pairs.path=pairs.jsonl",
+             "data.hh_rlhf_pairs.limit=9"]  # fmt: skip
+    cfg = compose([*BASE, *words])
+    settings = OmegaConf.to_container(cfg.rlhf.reward)
+    reward = stage_config(cfg, "reward", settings)
+    assert list(reward.data) == ["hh_rlhf_pairs", "chatterbot_ranked"]
+    assert (reward.data.hh_rlhf_pairs.path, reward.data.hh_rlhf_pairs.limit) == ("pairs.jsonl", 9)
+    own = stage_config(cfg, "reward", settings, {"overrides": ["data.hh_rlhf_pairs.limit=5"]})
+    assert (own.data.hh_rlhf_pairs.path, own.data.hh_rlhf_pairs.limit) == ("pairs.jsonl", 5)
