@@ -45,7 +45,7 @@ CASES = [
     (RULE, "ppo.surprise=1", "no setting", "ppo.gamma=1"),
     ((*RULE, "hw=cpux2"), "ppo.num_rollouts=7", "Use ppo.num_rollouts=8", "ppo.num_rollouts=8"),
     (RULE, "ppo.rule=matching", "must be a section", "ppo/rule=answer_overlap"),
-    (RULE, "ppo/rule=matching", "ppo.rule.pattern", "ppo/rule=script_share"),
+    ((*RULE, "ppo/rule=matching"), "ppo.rule.pattern='('", "regular expression", "ppo.rule.pattern=x"),
     ((*RULE, "ppo/rule=near_length"), "ppo.rule.characters=0", "1 or more", "ppo.rule.characters=1"),
     ((*RULE, "ppo/rule=script_share"), "ppo.rule.language=xx", "choose one of", "ppo.rule.language=ja"),
     (RULE, "ppo.rule.words=4", "unexpected keyword argument 'words'", "ppo.gamma=1"),
