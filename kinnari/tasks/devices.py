@@ -25,7 +25,7 @@ def check_packages(cfg: DictConfig) -> None:
     if cfg.callbacks.get("energy") and cfg.callbacks.energy.get("country"):
         from kinnari.planning.energy import grid
 
-        grid(cfg.callbacks.energy.country, None)
+        grid(cfg.callbacks.energy.country, cfg.callbacks.energy.get("kg_per_kwh"))
     if cfg.task.name == "serve":
         _check_service(page=cfg.serve.page)
 

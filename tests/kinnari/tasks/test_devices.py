@@ -54,6 +54,7 @@ def test_an_unknown_country_is_told_before_anything_is_loaded():
     with pytest.raises(ConfigError, match="country=Atlantis"):
         check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]", "plan.country=Atlantis"]))
     check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]"]))
+    check_packages(compose(["model=tiny_causal", "callbacks=[default,energy]", "plan.country=Atlantis", "plan.kg_per_kwh=0.1"]))
 
 
 @pytest.mark.parametrize(
