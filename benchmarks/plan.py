@@ -61,9 +61,9 @@ def _live() -> tuple[dict[str, float], dict[str, float]]:
 def _sharded() -> tuple[dict[str, float], dict[str, float]]:
     from kinnari.planning import sharding
     from tests.distributed import run_ranks
-    from tests.kinnari.planning.real_step import BUCKET_NUMBERS, SHARDED_GRID, measured_on_ranks
+    from tests.kinnari.planning.real_step import AHEAD_NUMBERS, BUCKET_NUMBERS, SHARDED_GRID, measured_on_ranks
 
-    sharding.ZERO_BUCKET_NUMBERS = BUCKET_NUMBERS
+    sharding.ZERO_BUCKET_NUMBERS, sharding.ZERO_AHEAD_NUMBERS = BUCKET_NUMBERS, AHEAD_NUMBERS
     found = run_ranks(measured_on_ranks, 2, list(SHARDED_GRID), timeout_s=3600)
     return _planned(SHARDED_GRID), {name: max(rank[name] for rank in found) for name in SHARDED_GRID}
 
